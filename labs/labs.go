@@ -1,0 +1,140 @@
+// Package labs is the contract between a lab, the runner that brings it up, and the drills that break it.
+//
+// A lab is a folder: topology.yaml, sites/, zones/, drills/. A runner brings it up; what is up is a Lab.
+package labs
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// Lab is a lab that is up. Its methods are safe for concurrent use.
+type Lab interface {
+	// Topology is the network that the lab runs.
+	Topology() *topology.Topology
+	// Status tells where every client lands now and what runs.
+	Status(ctx context.Context) (*Status, error)
+	// Do carries out one fault, or undoes it, and returns when it is done (not when its effects have passed).
+	Do(ctx context.Context, f Fault) error
+	// Sample runs the loads from their clients until ctx is done, and calls fn for every request when it has ended.
+	// Calls of fn do not overlap.
+	Sample(ctx context.Context, loads []Load, fn func(Sample)) error
+	// Events calls fn for every event of every node, router and fault from now on, until ctx is done. Calls of fn do
+	// not overlap. Events of one source come in order; those of several are as close to it as their arrival.
+	Events(ctx context.Context, fn func(event.Event)) error
+	// Exec runs a command on a node, in the node's own surroundings.
+	Exec(ctx context.Context, node string, argv []string, stdout, stderr io.Writer) error
+	// Caps says which faults this lab can do; a verb that it lacks is an error, never silently nothing.
+	Caps() Caps
+	// Down ends everything that Up began.
+	Down(ctx context.Context) error
+}
+
+// Verb is what a drill does to its subject.
+type Verb string
+
+// The verbs. Heal undoes every fault on its subject.
+const (
+	Kill      Verb = "kill"      // SIGKILL every process of a node or of all nodes of a POP
+	Freeze    Verb = "freeze"    // SIGSTOP them
+	Drain     Verb = "drain"     // ask for a drain, as an operator does
+	Undrain   Verb = "undrain"   // lift it
+	Cut       Verb = "cut"       // take a link's carrier away
+	Blackhole Verb = "blackhole" // a link drops everything and says nothing
+	Heal      Verb = "heal"      // start again, continue, undrain, join
+)
+
+// Fault is one thing that a drill does.
+type Fault struct {
+	Verb    Verb   `json:"verb"`
+	Subject string `json:"subject"` // a POP, a node ("ams1"), a process of a node ("ams1/popd"), or a link's name
+}
+
+// Caps lists what a runner can do on this host.
+type Caps struct {
+	Verbs []Verb `json:"verbs"`
+}
+
+// Can reports whether the verb is among them.
+func (c Caps) Can(v Verb) bool {
+	for _, have := range c.Verbs {
+		if have == v {
+			return true
+		}
+	}
+	return false
+}
+
+// Load is one kind of request that clients send.
+type Load struct {
+	Name string   `json:"name"`
+	URL  string   `json:"url"`
+	Rate float64  `json:"rate"`           // requests per second from each client
+	From []string `json:"from,omitempty"` // client networks; empty means all
+}
+
+// Sample is one client request as recorded. Times are CLOCK_MONOTONIC nanoseconds (event.Mono).
+type Sample struct {
+	Client string `json:"client"`
+	Load   string `json:"load"`
+	Start  int64  `json:"start"`
+	End    int64  `json:"end"`
+
+	OK        bool   `json:"ok"` // a whole answer with the right body came from some address in time
+	Error     string `json:"error,omitempty"`
+	Status    int    `json:"status,omitempty"`
+	WrongBody bool   `json:"wrong_body,omitempty"`
+	Tries     int    `json:"tries"` // addresses tried
+
+	POP         string     `json:"pop,omitempty"`  // who answered over HTTP
+	Node        string     `json:"node,omitempty"` // the node, from the last member of Cache-Status
+	Addr        netip.Addr `json:"addr"`           // the address that answered, or the last one tried
+	CacheStatus string     `json:"cache_status,omitempty"`
+	Hit         bool       `json:"hit,omitempty"`
+
+	// The DNS answer in force for this request, fresh or from the client's cache.
+	DNSPOP    string       `json:"dns_pop,omitempty"` // the POP whose unicast prefix holds the addresses; "" for anycast ones
+	DNSAddrs  []netip.Addr `json:"dns_addrs,omitempty"`
+	DNSFresh  bool         `json:"dns_fresh,omitempty"` // asked for this request
+	DNSEmpty  bool         `json:"dns_empty,omitempty"` // a name server answered NOERROR or NXDOMAIN without an address
+	DNSTime   int64        `json:"dns_time,omitempty"`  // when the answer in force was received
+	DNSServer netip.Addr   `json:"dns_server"`
+	DNSNode   string       `json:"dns_node,omitempty"` // who answered, by NSID
+	DNSError  string       `json:"dns_error,omitempty"`
+}
+
+// Status is a lab as `lab status` prints it.
+type Status struct {
+	Name    string         `json:"name"`
+	Runner  string         `json:"runner"`
+	Dir     string         `json:"dir"`
+	State   string         `json:"state"` // the folder of its run-time files
+	Since   time.Time      `json:"since"`
+	Nodes   []NodeStatus   `json:"nodes"`
+	Clients []ClientStatus `json:"clients"`
+}
+
+// NodeStatus is one node of a lab.
+type NodeStatus struct {
+	Name  string `json:"name"`
+	POP   string `json:"pop"`
+	State string `json:"state"` // running, killed, frozen
+	PID   int    `json:"pid,omitempty"`
+	Admin string `json:"admin"` // its admin socket
+	Pss   int64  `json:"pss_bytes,omitempty"`
+}
+
+// ClientStatus is one client network of a lab: where it lands, and how a person gets there.
+type ClientStatus struct {
+	Name  string            `json:"name"`
+	City  string            `json:"city"`
+	Users float64           `json:"users"`
+	Lands map[string]string `json:"lands"` // anycast prefix -> POP; "" when unreachable
+	HTTP  string            `json:"http"`  // access address for curl
+	DNS   string            `json:"dns"`   // access address for dig and kdig
+}

@@ -1,0 +1,89 @@
+// Package site models one customer: its hosts and how they are steered, its origins and its cache rules.
+// A Site is immutable once Parse has returned it, with every default filled in.
+package site
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Steer says how a host's addresses are chosen.
+type Steer string
+
+// The ways of steering.
+const (
+	Geo      Steer = "geo"      // the POP nearest to the client that is up, then the next
+	Anycast  Steer = "anycast"  // always the shared web addresses: BGP decides
+	Weighted Steer = "weighted" // by the targets' weights
+	Pinned   Steer = "pinned"   // the first target or POP that is up
+)
+
+// Site is one customer.
+type Site struct {
+	Name    string // the file's base name
+	Hosts   []*Host
+	Origins []Origin
+	Cache   Cache
+}
+
+// Host is one name of the site. It lies in a zone that we serve; steering only overlays that zone.
+type Host struct {
+	Name    string // fully qualified, lower case, no final dot
+	Steer   Steer
+	TTL     time.Duration // default 20 s, for anycast 300 s
+	Targets []*Target     // empty: steered among our POPs
+}
+
+// Target is a place of the customer's own that a host may be steered to: addresses or a CNAME.
+type Target struct {
+	Name      string
+	At        string // IATA code
+	Regions   []string
+	Addresses []netip.Addr
+	CNAME     string
+	Weight    int
+	Probe     string
+}
+
+// Origin is where the site's content comes from.
+type Origin struct {
+	URL    *url.URL
+	Weight int  // default 1
+	Backup bool // asked only when no other answers
+}
+
+// Cache says how the site's answers are keyed and kept.
+type Cache struct {
+	Key   Key
+	Stale Stale
+	Rules []Rule // first match wins; without a match the origin's headers decide
+}
+
+// Key says which parts of a URL count.
+type Key struct {
+	DropQuery []string // globs of parameter names that do not count
+}
+
+// Stale says how long a stale answer may be used where the origin does not say (RFC 5861).
+type Stale struct {
+	IfError         time.Duration
+	WhileRevalidate time.Duration
+}
+
+// Rule overrides the origin's headers for the paths that it matches.
+type Rule struct {
+	Path  string        // glob: `*` matches any run of characters, slashes too
+	Never bool          // `store: never`
+	TTL   time.Duration // 0: not set
+}
+
+// Host returns the host of that name (lower case, no final dot), or nil.
+func (s *Site) Host(name string) *Host {
+	for _, h := range s.Hosts {
+		if h.Name == name {
+			return h
+		}
+	}
+	return nil
+}

@@ -117,6 +117,20 @@ type Status struct {
 	Since   time.Time      `json:"since"`
 	Nodes   []NodeStatus   `json:"nodes"`
 	Clients []ClientStatus `json:"clients"`
+	Routers []RouterStatus `json:"routers"`
+}
+
+// RouterStatus is what one network's router prefers. A drill takes it as the state before the first Best event.
+type RouterStatus struct {
+	Name string `json:"name"` // of the network
+	// Best maps each anycast prefix that the router has a route for to where its best path leads.
+	Best map[string]BestPath `json:"best"`
+}
+
+// BestPath is where a router's best path for a prefix leads.
+type BestPath struct {
+	Via string `json:"via"` // the neighbour
+	POP string `json:"pop"` // the POP at its end
 }
 
 // NodeStatus is one node of a lab.

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"github.com/catchment-net/catchment/topology"
 )
 
 // Steer says how a host's addresses are chosen.
@@ -38,12 +40,13 @@ type Host struct {
 // Target is a place of the customer's own that a host may be steered to: addresses or a CNAME.
 type Target struct {
 	Name      string
-	At        string // IATA code
-	Regions   []string
-	Addresses []netip.Addr
-	CNAME     string
-	Weight    int
-	Probe     string
+	At        string         // IATA code; empty if only Regions say where it is
+	Place     topology.Place // what At stands for
+	Regions   []string       // continents (AF AN AS EU NA OC SA) or countries; a code that is both is the continent
+	Addresses []netip.Addr   // or
+	CNAME     string         // fully qualified, lower case, no final dot
+	Weight    int            // default 1; 0 takes it out
+	Probe     string         // URL that must answer 200, with {address} for each address; empty: not probed
 }
 
 // Origin is where the site's content comes from.

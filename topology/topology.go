@@ -58,7 +58,7 @@ type Node struct {
 	Name     string // unique in the topology
 	POP      *POP
 	Addrs    []netip.Addr // one per unicast prefix of the POP, in the same order; node i takes host i+1
-	Capacity float64      // requests per second; 0 says an equal share of the POP's
+	Capacity float64      // requests per second, from the file or an equal share of the POP's; 0 says unlimited
 	RouterID netip.Addr   // its IPv4 unicast address, else one derived from its name
 }
 
@@ -69,6 +69,7 @@ type Neighbor struct {
 	ASN      uint32
 	Password Secret
 	HoldTime time.Duration // 0 means 9 s
+	BFD      time.Duration // interval of BFD packets; 0 means no BFD
 }
 
 // Secret names where a secret is kept; its value is never in a topology. At most one field is set.

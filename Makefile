@@ -1,0 +1,89 @@
+# What a contributor and the CI run. `make` alone lists the targets.
+
+SHELL     := bash
+TOOLS     := bin/tools
+GOFUMPT   := $(TOOLS)/gofumpt-v0.12.0
+GOLANGCI  := $(TOOLS)/golangci-lint-v2.15.0
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+FUZZTIME  := 30s
+
+.PHONY: help build test check race lab bench fuzz demo peers clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+build: ## bin/catchment, one static binary
+	@mkdir -p bin
+	$(BUILD) -o bin/catchment ./cmd/catchment
+
+test: peers ## all tests that need no rights; installs the peers they talk to, or says which tests will skip
+	go test -shuffle=on ./...
+
+race: peers ## the same under the race detector (needs a C compiler)
+	@command -v $$(go env CC) >/dev/null || { echo "make race: no C compiler ($$(go env CC)); install gcc" >&2; exit 1; }
+	go test -race -shuffle=on ./...
+
+check: $(GOFUMPT) $(GOLANGCI) ## format, vet, lint, arrows, go.mod
+	@unformatted=$$($(GOFUMPT) -l .); [ -z "$$unformatted" ] || { echo "not in gofumpt's format: $$unformatted; run $(GOFUMPT) -w ." >&2; exit 1; }
+	go vet ./...
+	go vet -tags 'faults lab' ./...
+	$(GOLANGCI) run ./...
+	go test -count=1 ./internal/arch
+	go mod tidy -diff
+
+lab: peers build ## the long tests: whole labs, drills again and again, planted faults
+	go test -tags lab -count=1 -timeout 60m ./...
+
+bench: ## all benchmarks, on a quiet machine
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@set -euo pipefail; \
+	grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file func; do \
+		echo "fuzz $${func#func } in $$(dirname $$file)"; \
+		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
+	done
+
+demo: build ## a lab of three POPs on this machine, its best POP killed before your eyes, and nothing left behind
+	@set -euo pipefail; lab=demo-$$$$; \
+	trap './bin/catchment lab down --lab '$$lab' >/dev/null 2>&1 || true' EXIT; trap 'exit 130' INT TERM HUP; \
+	./bin/catchment lab up quickstart --name $$lab; \
+	./bin/catchment drill run kill-best-pop --lab $$lab; \
+	echo; echo 'Try next:'; \
+	echo '  bin/catchment lab up quickstart      then paste the lines that it prints'; \
+	echo '  bin/catchment drill list             and run freeze-best-pop or drain-best-pop'; \
+	echo '  bin/catchment lab down'
+
+# The programs that tests talk to, as COMMAND:PACKAGE. Without them the tests that need them skip, each saying so.
+PEERS := bird:bird2 kdig:knot-dnsutils dig:dnsutils curl:curl openssl:openssl
+
+peers:
+	@set -uo pipefail; PATH=$$PATH:/usr/sbin:/sbin; missing=; packages=; \
+	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || { missing+=" $${p%%:*}"; packages+=" $${p##*:}"; }; done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing$$packages"; \
+		( export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		  { apt-get update -q && apt-get install -y -q --no-install-recommends $$packages; } >/dev/null ) && exit 0; \
+	fi; \
+	echo "not installed:$$missing; the tests against them will be skipped (Debian:$$packages)"
+
+# Tools are pinned here and not in go.mod: their dependencies are not ours. A binary of the right version in GOPATH/bin
+# is taken as it is, since building the linter takes minutes.
+$(GOFUMPT):
+	@$(call tool,$@,gofumpt,v0.12.0,mvdan.cc/gofumpt,-version)
+
+$(GOLANGCI):
+	@$(call tool,$@,golangci-lint,2.15.0,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,version)
+
+# $(call tool,FILE,NAME,VERSION,PACKAGE,VERSION-FLAG)
+define tool
+set -euo pipefail; mkdir -p $(TOOLS); have=$$(go env GOPATH)/bin/$(2); version=$(3); \
+if [ -x $$have ] && $$have $(5) 2>&1 | grep -qwF -- '$(3)'; then cp $$have $(1); exit 0; fi; \
+echo "building $(2) $(3); this takes a while the first time"; \
+GOBIN=$$PWD/$(TOOLS) GOFLAGS= CGO_ENABLED=0 go install $(4)@v$${version#v}; mv $(TOOLS)/$(2) $(1)
+endef
+
+clean: ## remove what make built
+	rm -rf bin

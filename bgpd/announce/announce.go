@@ -1,0 +1,195 @@
+// Package announce decides which prefixes a node announces, and why. It is pure: the topology, the health view, how far
+// drains have come and the time go in, the wanted routes go out; sessions and clocks are elsewhere.
+//
+// The rules (design §5 and §6), for the anycast prefixes and the services whose addresses lie in each:
+//
+//	not yet good once            withdrawn
+//	hard (the process is gone)   withdrawn at once, unless the view shows nobody else announcing
+//	soft (probes, latency)       withdrawn if another POP that is not down itself announces, else kept: fail open
+//	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while
+//	else                         announced
+//
+// Prefixes in which the same services live change together, so that IPv4 and IPv6 move in the same instant. A POP's
+// unicast prefixes are announced as long as the node speaks BGP at all.
+package announce
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/fault"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// ClaimAge is how old another POP's claim may be to count for a soft cause.
+const ClaimAge = 2 * time.Second
+
+// GracefulShutdown is the community that asks neighbours to prefer any other path (RFC 8326).
+const GracefulShutdown uint32 = 65535 << 16
+
+// State is what is wanted for a prefix.
+type State string
+
+// The states. GSHUT is announced, too, but asks to be avoided.
+const (
+	Withdrawn State = "withdrawn"
+	Announced State = "announced"
+	GSHUT     State = "gshut"
+)
+
+// Quiet says when a drain may withdraw what it has marked with GSHUT.
+type Quiet struct {
+	For time.Duration // no client request for this long; 0 means 1 s
+	Min time.Duration // at least this long after GSHUT, for the neighbours to move; 0 means 300 ms
+	Max time.Duration // at most this long after GSHUT, clients or not; 0 means 30 s
+}
+
+// WithDefaults fills in what is zero.
+func (q Quiet) WithDefaults() Quiet {
+	if q.For == 0 {
+		q.For = time.Second
+	}
+	if q.Min == 0 {
+		q.Min = 300 * time.Millisecond
+	}
+	if q.Max == 0 {
+		q.Max = 30 * time.Second
+	}
+	return q
+}
+
+// Drain is how far the drain of a prefix has come.
+type Drain struct {
+	Since time.Time // when GSHUT was wanted first
+	Gone  bool      // it was withdrawn; it stays so until the drain is lifted
+}
+
+// Input is all that a decision depends on. Nothing in it is changed.
+type Input struct {
+	Topology *topology.Topology
+	Node     *topology.Node
+	View     *health.View // nil knows nothing: no anycast prefix is announced
+	Now      time.Time
+
+	Stopping    bool      // this process is on its way out
+	LastRequest time.Time // the last client request on an anycast address; zero means there was none
+	Quiet       Quiet
+	Drains      map[netip.Prefix]Drain // as the last Output returned them
+	Alone       bool                   // other POPs are unknown to us, not absent: withdraw for soft causes, too
+}
+
+// Want is the decision on one prefix.
+type Want struct {
+	Prefix           netip.Prefix
+	NextHop          netip.Addr // the node's unicast address of the family; the zero Addr if it has none
+	State            State
+	Reason           string
+	Since            time.Time // when the cause arose, by the clock of the node; zero if nothing caused it
+	Kept             bool      // announced although a cause speaks against it
+	Anycast          bool
+	Communities      []uint32
+	LargeCommunities [][3]uint32 // ASN:1:INDEX of the POP on anycast routes, so that a looking glass tells POPs apart
+}
+
+// Output is the whole wanted set, unicast prefixes first, then anycast ones in the file's order.
+type Output struct {
+	Wants  []Want
+	Drains map[netip.Prefix]Drain // for the next Input
+	Next   time.Time              // when time alone may change the decision; zero means never
+}
+
+// Decide returns what the node should announce now.
+func Decide(in Input) Output {
+	in.Quiet = in.Quiet.WithDefaults()
+	out := Output{Drains: map[netip.Prefix]Drain{}}
+	for _, p := range in.Node.POP.Unicast {
+		out.Wants = append(out.Wants, Want{Prefix: p, NextHop: nextHop(in.Node, p), State: Announced, Reason: "the POP's own addresses"})
+	}
+	decided := map[services]decision{}
+	for _, p := range in.Topology.Anycast.Prefixes {
+		inside := servicesIn(in.Topology, p)
+		d, done := decided[inside]
+		if !done {
+			d = decide(&in, inside, siblings(in.Topology, inside))
+			decided[inside] = d
+		}
+		d = spoil(d, p)
+		if !d.drain.Since.IsZero() {
+			out.Drains[p] = d.drain
+		}
+		if !d.next.IsZero() && (out.Next.IsZero() || d.next.Before(out.Next)) {
+			out.Next = d.next
+		}
+		w := Want{
+			Prefix: p, NextHop: nextHop(in.Node, p), State: d.state, Reason: d.reason, Since: d.since, Kept: d.kept, Anycast: true,
+			LargeCommunities: [][3]uint32{{in.Topology.ASN, 1, uint32(in.Node.POP.Index)}},
+		}
+		if d.state == GSHUT {
+			w.Communities = []uint32{GracefulShutdown}
+		}
+		out.Wants = append(out.Wants, w)
+	}
+	return out
+}
+
+// spoil plants the two defects that drills must catch; it changes nothing in an ordinary build.
+func spoil(d decision, p netip.Prefix) decision {
+	switch {
+	case d.state == Announced || d.early:
+	case fault.Is(fault.NeverWithdraws), fault.Is(fault.WithdrawsIPv4Only) && p.Addr().Is6() && d.state == Withdrawn:
+		d.state, d.drain, d.next = Announced, Drain{}, time.Time{}
+	}
+	return d
+}
+
+// services is the set of services that live in a prefix, by their place in health.Services.
+type services [len(health.Services)]bool
+
+func servicesIn(t *topology.Topology, p netip.Prefix) services {
+	var in services
+	for i, s := range health.Services {
+		addrs := t.Anycast.DNS
+		if s == health.Web {
+			addrs = t.Anycast.Web
+		}
+		in[i] = slices.ContainsFunc(addrs, p.Contains)
+	}
+	return in
+}
+
+func siblings(t *topology.Topology, inside services) []netip.Prefix {
+	var all []netip.Prefix
+	for _, p := range t.Anycast.Prefixes {
+		if servicesIn(t, p) == inside {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func nextHop(n *topology.Node, p netip.Prefix) netip.Addr {
+	for _, a := range n.Addrs {
+		if a.Is4() == p.Addr().Is4() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// Claims lists the anycast prefixes that attract clients: those that are announced and not on their way out.
+func (o Output) Claims() []netip.Prefix {
+	var all []netip.Prefix
+	for _, w := range o.Wants {
+		if w.Anycast && w.State == Announced {
+			all = append(all, w.Prefix)
+		}
+	}
+	return all
+}
+
+// Drained reports whether no anycast prefix is announced any more.
+func (o Output) Drained() bool {
+	return !slices.ContainsFunc(o.Wants, func(w Want) bool { return w.Anycast && w.State != Withdrawn })
+}

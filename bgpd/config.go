@@ -1,0 +1,131 @@
+package bgpd
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/catchment-net/catchment/bgpd/speaker"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// config is what a Server makes of a topology.
+type config struct {
+	topology  *topology.Topology
+	node      *topology.Node
+	asn       uint32
+	routerID  netip.Addr
+	listen    []netip.AddrPort
+	neighbors []speaker.Neighbor
+}
+
+func newConfig(o *Options, t *topology.Topology) (*config, error) {
+	n := t.Node(o.Node)
+	if n == nil {
+		return nil, fmt.Errorf("node %q is not in topology %q", o.Node, t.Name)
+	}
+	c := &config{topology: t, node: n, asn: t.ASN, routerID: n.RouterID, listen: o.Listen, neighbors: o.Neighbors}
+	if o.Neighbors == nil {
+		var err error
+		if c.neighbors, err = fromTopology(n); err != nil {
+			return nil, err
+		}
+		if o.Listen == nil && len(c.neighbors) > 0 {
+			for _, a := range n.Addrs {
+				c.listen = append(c.listen, netip.AddrPortFrom(a, topology.PortBGP))
+			}
+		}
+	}
+	if len(c.neighbors) == 0 {
+		return c, nil
+	}
+	hops := slices.Concat(o.NextHops, n.Addrs)
+	for _, p := range slices.Concat(t.Anycast.Prefixes, n.POP.Unicast) {
+		if !slices.ContainsFunc(hops, func(h netip.Addr) bool { return h.Is4() == p.Addr().Is4() }) {
+			return nil, fmt.Errorf("node %q announces %q but has no address of that family to be its next hop; give its POP a unicast prefix of the family", n.Name, p)
+		}
+	}
+	return c, nil
+}
+
+func fromTopology(n *topology.Node) ([]speaker.Neighbor, error) {
+	var all []speaker.Neighbor
+	var errs []error
+	for _, r := range n.POP.Neighbors {
+		password, err := readSecret(r.Password)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("password of neighbor %q: %w", r.Name, err))
+		}
+		all = append(all, speaker.Neighbor{Name: r.Name, Address: r.Address, ASN: r.ASN, Password: password, HoldTime: r.HoldTime})
+	}
+	return all, errors.Join(errs...)
+}
+
+// readSecret reads a secret; an empty one is a mistake rather than no protection.
+func readSecret(s topology.Secret) (string, error) {
+	var value string
+	switch {
+	case s.File != "":
+		text, err := os.ReadFile(s.File)
+		if err != nil {
+			return "", fmt.Errorf("read secret: %w", err)
+		}
+		value = strings.TrimRight(string(text), "\r\n")
+	case s.Env != "":
+		value = os.Getenv(s.Env)
+	default:
+		return "", nil
+	}
+	if value == "" {
+		return "", fmt.Errorf("secret in %q is empty", s.File+s.Env)
+	}
+	return value, nil
+}
+
+// NeighborStatus is a neighbour and its session, for people.
+type NeighborStatus struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+	ASN     uint32     `json:"asn"`
+	State   string     `json:"state"`
+	Since   time.Time  `json:"since"`           // when it entered the state; zero before Run
+	Downs   int        `json:"downs,omitempty"` // how often it was established and ended
+	Cause   string     `json:"cause,omitempty"` // why it ended when it was last established
+	Error   string     `json:"error,omitempty"` // why it may not come up
+}
+
+// Neighbors lists the neighbours in the order of the configuration.
+func (s *Server) Neighbors() []NeighborStatus {
+	s.mu.Lock()
+	sp := s.speaker
+	s.mu.Unlock()
+	if sp == nil {
+		return nil
+	}
+	var all []NeighborStatus
+	for _, n := range sp.Neighbors() {
+		all = append(all, NeighborStatus{
+			Name: n.Neighbor, Address: n.Address, ASN: n.ASN, State: string(n.State), Since: n.Since, Downs: n.Downs,
+			Cause: n.Cause, Error: n.Error,
+		})
+	}
+	return all
+}
+
+// RIBEntry is one path to a prefix, for people.
+type RIBEntry = speaker.Best
+
+// RIB lists the paths to a prefix, the best one first, or to all prefixes if it is the zero Prefix.
+func (s *Server) RIB(prefix netip.Prefix) ([]RIBEntry, error) {
+	s.mu.Lock()
+	sp := s.speaker
+	s.mu.Unlock()
+	if sp == nil {
+		return nil, nil
+	}
+	return sp.RIB(prefix)
+}

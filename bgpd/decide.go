@@ -1,0 +1,117 @@
+package bgpd
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/catchment-net/catchment/bgpd/announce"
+	"github.com/catchment-net/catchment/bgpd/speaker"
+	"github.com/catchment-net/catchment/internal/event"
+)
+
+// decide makes the wire agree with what is known now. It is called with mu held.
+func (s *Server) decide() {
+	if s.conf == nil || !s.running {
+		return
+	}
+	now := s.o.Now()
+	out := announce.Decide(announce.Input{
+		Topology: s.conf.topology, Node: s.conf.node, View: s.view, Now: now,
+		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Alone: s.o.Alone,
+		Quiet: announce.Quiet{For: s.o.DrainQuiet, Min: s.o.DrainMin, Max: s.o.DrainMax},
+	})
+	s.drains, s.next = out.Drains, out.Next
+	if err := s.speaker.Set(s.routes(out)); err != nil {
+		s.o.Logger.Error("routes could not all be set", "node", s.o.Node, "pop", s.conf.node.POP.Name, "error", err)
+	}
+	s.report(out)
+	s.claim(s.attracting())
+	if s.stopping && out.Drained() {
+		s.markDrained()
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// routes writes what is wanted for the speaker.
+func (s *Server) routes(out announce.Output) []speaker.Route {
+	var all []speaker.Route
+	for _, w := range out.Wants {
+		if w.State == announce.Withdrawn {
+			continue
+		}
+		hop := w.NextHop
+		for _, h := range s.o.NextHops {
+			if h.Is4() == w.Prefix.Addr().Is4() {
+				hop = h
+			}
+		}
+		all = append(all, speaker.Route{Prefix: w.Prefix, NextHop: hop, Communities: w.Communities, LargeCommunities: w.LargeCommunities})
+	}
+	return all
+}
+
+// report makes an event of every prefix whose state is another now, and of one that is newly kept against a cause.
+func (s *Server) report(out announce.Output) {
+	now := s.o.Now()
+	wants := map[netip.Prefix]announce.Want{}
+	for _, w := range out.Wants {
+		wants[w.Prefix] = w
+		was, known := s.last[w.Prefix]
+		if !known && w.State == announce.Withdrawn || known && was.State == w.State && was.Kept == w.Kept {
+			continue
+		}
+		s.reportOne(w, now)
+	}
+	for prefix, was := range s.last {
+		if _, still := wants[prefix]; !still && was.State != announce.Withdrawn {
+			was.State, was.Reason, was.Since = announce.Withdrawn, "no longer in the topology", time.Time{}
+			s.reportOne(was, now)
+		}
+	}
+	s.last = wants
+}
+
+func (s *Server) reportOne(w announce.Want, now time.Time) {
+	detail := map[string]string{"prefix": w.Prefix.String(), "family": "ipv6"}
+	if w.Prefix.Addr().Is4() {
+		detail["family"] = "ipv4"
+	}
+	// A cause may be younger than now where its clock is another's; then we cannot say how long it took.
+	if took := now.Sub(w.Since); !w.Since.IsZero() && took >= 0 {
+		detail["ms_from_cause"] = strconv.FormatFloat(float64(took)/float64(time.Millisecond), 'f', 3, 64)
+		s.metrics.delay.Observe(took.Seconds())
+	}
+	s.metrics.changes.WithLabelValues(string(w.State)).Inc()
+	s.o.Events.Add(event.Event{Kind: event.Announce, Subject: w.Prefix.String(), State: string(w.State), Cause: w.Reason, Detail: detail})
+	s.o.Logger.Info("announcement changed", "pop", s.conf.node.POP.Name, "prefix", w.Prefix, "state", w.State, "cause", w.Reason)
+}
+
+// attracting lists the anycast prefixes that others may count on: announced, and heard by some neighbour if there are
+// neighbours at all. It is called with mu held.
+func (s *Server) attracting() []netip.Prefix {
+	if !s.running || len(s.conf.neighbors) > 0 && s.sessions == 0 {
+		return nil
+	}
+	var all []netip.Prefix
+	for _, p := range s.conf.topology.Anycast.Prefixes {
+		if w := s.last[p]; w.Anycast && w.State == announce.Announced {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// claim is called with mu held.
+func (s *Server) claim(now []netip.Prefix) {
+	if slices.Equal(s.claims, now) {
+		return
+	}
+	s.claims = now
+	s.metrics.claims.Set(float64(len(now)))
+	s.o.OnClaims(slices.Clone(now))
+}

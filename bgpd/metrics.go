@@ -1,0 +1,45 @@
+package bgpd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/catchment-net/catchment/bgpd/announce"
+)
+
+type metrics struct {
+	changes  *prometheus.CounterVec
+	claims   prometheus.Gauge
+	sessions prometheus.Gauge
+	delay    prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bgpd_announcement_changes_total", Help: "How often did a prefix enter a state, by state?",
+		}, []string{"state"}),
+		claims: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bgpd_claimed_prefixes", Help: "How many anycast prefixes attract clients here?",
+		}),
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bgpd_sessions_established", Help: "How many BGP sessions are established?",
+		}),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "bgpd_cause_to_wire_seconds", Help: "How long after its cause was a change handed to the sessions?",
+			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3},
+		}),
+	}
+	for _, s := range []announce.State{announce.Announced, announce.GSHUT, announce.Withdrawn} {
+		m.changes.WithLabelValues(string(s))
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.changes, m.claims, m.sessions, m.delay} {
+		if err := r.Register(c); err != nil {
+			errs = append(errs, fmt.Errorf("register metrics of bgpd: %w", err))
+		}
+	}
+	return m, errors.Join(errs...)
+}

@@ -1,0 +1,76 @@
+// Package bgpd announces a node's prefixes while its services are well, and takes them back when they are not.
+//
+// The decision is bgpd/announce, the wire is bgpd/speaker; this package joins them: each change of the health view is
+// decided on and on its way to the neighbours before SetView returns.
+package bgpd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/catchment-net/catchment/bgpd/speaker"
+	"github.com/catchment-net/catchment/internal/event"
+)
+
+// Options configures a Server. Only Node is required.
+type Options struct {
+	Node string // the node's name in the topology
+
+	// Listen is where neighbours may connect to. Nil means port 179 of the node's unicast addresses if the neighbours
+	// are the topology's, else no listener: we dial.
+	Listen []netip.AddrPort
+	// Neighbors replace the ones of the topology; nil means the topology's.
+	Neighbors []speaker.Neighbor
+	// NextHops are written into our routes, one for each family; nil means the node's unicast addresses.
+	NextHops []netip.Addr
+	// Alone says that the topology does not know the other POPs: a probe that fails withdraws without asking whether
+	// another POP is left.
+	Alone bool
+
+	// DrainQuiet, DrainMin and DrainMax say when a drain withdraws what it marked with GSHUT: no client request for the
+	// first (0 means 1 s), the second at least (300 ms), the third at most (30 s) after GSHUT.
+	DrainQuiet, DrainMin, DrainMax time.Duration
+	// Quiet returns when the last client request arrived on an anycast address; nil means that nobody counts.
+	Quiet func() time.Time
+	// OnClaims is called with the anycast prefixes that attract clients whenever they change; nil means nobody asks.
+	// It is called from within SetView, Drain and others: it must not block, nor call the Server.
+	OnClaims func([]netip.Prefix)
+
+	Logger     *slog.Logger          // nil discards
+	Events     *event.Ring           // nil keeps none
+	Registerer prometheus.Registerer // nil keeps the metrics private
+	Now        func() time.Time      // nil means time.Now
+	Ready      func(addrs []string)  // called once Run listens, with the real addresses; nil means nobody waits
+}
+
+// setDefaults checks and completes the options.
+func (o *Options) setDefaults() error {
+	var errs []error
+	if o.Node == "" {
+		errs = append(errs, errors.New("bgpd: want the node's name"))
+	}
+	if o.DrainQuiet < 0 || o.DrainMin < 0 || o.DrainMax < 0 {
+		errs = append(errs, fmt.Errorf("bgpd: drain times %v, %v, %v: want none below 0", o.DrainQuiet, o.DrainMin, o.DrainMax))
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.Quiet == nil {
+		o.Quiet = func() time.Time { return time.Time{} }
+	}
+	if o.OnClaims == nil {
+		o.OnClaims = func([]netip.Prefix) {}
+	}
+	return errors.Join(errs...)
+}

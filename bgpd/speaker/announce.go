@@ -1,0 +1,86 @@
+package speaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/server"
+)
+
+// Set makes the routes that we originate be exactly these. Only differences go on the wire, and when Set returns they
+// are on their way: withdrawals first, in the order of routes for the rest. Before Run, Set only notes them.
+// A prefix that occurs twice counts once, the last one.
+func (s *Speaker) Set(routes []Route) error {
+	s.routes.Lock()
+	defer s.routes.Unlock()
+	want := make(map[netip.Prefix]Route, len(routes))
+	for _, r := range routes {
+		if r.Prefix != r.Prefix.Masked() || !r.Prefix.IsValid() {
+			return fmt.Errorf("announce %q: want a prefix without host bits", r.Prefix)
+		}
+		want[r.Prefix] = r
+	}
+	if s.wanted == nil {
+		return nil // Run has ended
+	}
+	old := s.wanted
+	s.wanted = want
+	if !s.announcing {
+		return nil
+	}
+	return sendDifferences(s.library(), old, want, routes)
+}
+
+// sendDifferences tries everything, so that one route that fails does not keep another one announced.
+func sendDifferences(b *server.BgpServer, old, want map[netip.Prefix]Route, order []Route) error {
+	var errs []error
+	for prefix, r := range old {
+		if _, still := want[prefix]; still {
+			continue
+		}
+		p, err := toPath(r, true)
+		if err == nil {
+			err = b.DeletePath(context.Background(), &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Family: p.Family, Path: p})
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("withdraw %q: %w", prefix, err))
+		}
+	}
+	for _, r := range order {
+		was, known := old[r.Prefix]
+		if known && was.equal(r) || !want[r.Prefix].equal(r) {
+			continue
+		}
+		if err := addPath(b, r); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func addPath(b *server.BgpServer, r Route) error {
+	p, err := toPath(r, false)
+	if err != nil {
+		return err
+	}
+	if _, err := b.AddPath(context.Background(), &api.AddPathRequest{TableType: api.TableType_GLOBAL, Path: p}); err != nil {
+		return fmt.Errorf("announce %q: %w", r.Prefix, err)
+	}
+	return nil
+}
+
+// startRoutes announces what was wanted before Run. From here on Set acts itself.
+func (s *Speaker) startRoutes(b *server.BgpServer) error {
+	s.routes.Lock()
+	defer s.routes.Unlock()
+	s.announcing = true
+	for _, r := range s.wanted {
+		if err := addPath(b, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

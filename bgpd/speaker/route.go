@@ -1,0 +1,153 @@
+package speaker
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/apiutil"
+	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// GracefulShutdown is the community that asks neighbours to prefer any other path (RFC 8326).
+const GracefulShutdown uint32 = 65535 << 16
+
+// Route is one route that we originate.
+type Route struct {
+	Prefix           netip.Prefix
+	NextHop          netip.Addr // the zero Addr means our end of each session
+	Communities      []uint32   // RFC 1997
+	LargeCommunities [][3]uint32
+	MED              uint32 // 0 sends none
+}
+
+func (r Route) equal(o Route) bool {
+	return r.Prefix == o.Prefix && r.NextHop == o.NextHop && r.MED == o.MED &&
+		slices.Equal(r.Communities, o.Communities) && slices.Equal(r.LargeCommunities, o.LargeCommunities)
+}
+
+// Best is the best path to a prefix, or that there is none any more.
+type Best struct {
+	Time             time.Time    `json:"time"` // when we heard of it
+	Prefix           netip.Prefix `json:"prefix"`
+	Withdrawn        bool         `json:"withdrawn,omitempty"` // no path is left; only Prefix and Time count
+	Selected         bool         `json:"best"`                // always true in OnBest; RIB lists the others, too
+	Neighbor         string       `json:"neighbor"`            // the neighbour it came from; "" for our own
+	From             netip.Addr   `json:"from"`                // its address; the zero Addr for our own
+	NextHop          netip.Addr   `json:"next_hop"`
+	ASPath           []uint32     `json:"as_path"`
+	LocalPref        uint32       `json:"local_pref,omitempty"`
+	MED              uint32       `json:"med,omitempty"`
+	Communities      []uint32     `json:"communities,omitempty"`
+	LargeCommunities [][3]uint32  `json:"large_communities,omitempty"`
+}
+
+func family(v4 bool) *api.Family {
+	if v4 {
+		return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
+	}
+	return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
+}
+
+// toPath writes a route as gobgp wants it. A withdrawal needs the prefix alone.
+func toPath(r Route, withdraw bool) (*api.Path, error) {
+	v4 := r.Prefix.Addr().Is4()
+	nlri := &api.IPAddressPrefix{Prefix: r.Prefix.Addr().String(), PrefixLen: uint32(r.Prefix.Bits())}
+	hop := r.NextHop
+	if !hop.IsValid() {
+		hop = netip.IPv4Unspecified()
+		if !v4 {
+			hop = netip.IPv6Unspecified()
+		}
+	}
+	attrs := []proto.Message{&api.OriginAttribute{Origin: 0}}
+	packed, err := anypb.New(nlri)
+	if err != nil {
+		return nil, fmt.Errorf("encode prefix %q: %w", r.Prefix, err)
+	}
+	if v4 {
+		attrs = append(attrs, &api.NextHopAttribute{NextHop: hop.String()})
+	} else {
+		attrs = append(attrs, &api.MpReachNLRIAttribute{Family: family(false), NextHops: []string{hop.String()}, Nlris: []*anypb.Any{packed}})
+	}
+	if r.MED != 0 {
+		attrs = append(attrs, &api.MultiExitDiscAttribute{Med: r.MED})
+	}
+	if len(r.Communities) > 0 {
+		attrs = append(attrs, &api.CommunitiesAttribute{Communities: r.Communities})
+	}
+	if len(r.LargeCommunities) > 0 {
+		large := &api.LargeCommunitiesAttribute{}
+		for _, c := range r.LargeCommunities {
+			large.Communities = append(large.Communities, &api.LargeCommunity{GlobalAdmin: c[0], LocalData1: c[1], LocalData2: c[2]})
+		}
+		attrs = append(attrs, large)
+	}
+	p := &api.Path{Nlri: packed, Family: family(v4), IsWithdraw: withdraw}
+	for _, a := range attrs {
+		packed, err := anypb.New(a)
+		if err != nil {
+			return nil, fmt.Errorf("encode attribute of %q: %w", r.Prefix, err)
+		}
+		p.Pattrs = append(p.Pattrs, packed)
+	}
+	return p, nil
+}
+
+// fromPath reads a path as gobgp tells it. The second result is false for what is neither IPv4 nor IPv6 unicast.
+func fromPath(p *api.Path, now time.Time) (Best, bool) {
+	nlri, err := apiutil.GetNativeNlri(p)
+	if err != nil {
+		return Best{}, false
+	}
+	prefix, err := netip.ParsePrefix(nlri.String())
+	if err != nil {
+		return Best{}, false
+	}
+	b := Best{Time: now, Prefix: prefix, Withdrawn: p.IsWithdraw, Selected: p.Best}
+	if b.Withdrawn {
+		return b, true
+	}
+	if from, err := netip.ParseAddr(p.NeighborIp); err == nil {
+		b.From = from.Unmap()
+	}
+	attrs, err := apiutil.GetNativePathAttributes(p)
+	if err != nil {
+		return Best{}, false
+	}
+	for _, a := range attrs {
+		b.take(a)
+	}
+	return b, true
+}
+
+func (b *Best) take(attr bgp.PathAttributeInterface) {
+	switch a := attr.(type) {
+	case *bgp.PathAttributeNextHop:
+		if hop, ok := netip.AddrFromSlice(a.Value); ok {
+			b.NextHop = hop.Unmap()
+		}
+	case *bgp.PathAttributeMpReachNLRI:
+		if hop, ok := netip.AddrFromSlice(a.Nexthop); ok {
+			b.NextHop = hop
+		}
+	case *bgp.PathAttributeAsPath:
+		for _, segment := range a.Value {
+			b.ASPath = append(b.ASPath, segment.GetAS()...)
+		}
+	case *bgp.PathAttributeLocalPref:
+		b.LocalPref = a.Value
+	case *bgp.PathAttributeMultiExitDisc:
+		b.MED = a.Value
+	case *bgp.PathAttributeCommunities:
+		b.Communities = slices.Clone(a.Value)
+	case *bgp.PathAttributeLargeCommunities:
+		for _, c := range a.Values {
+			b.LargeCommunities = append(b.LargeCommunities, [3]uint32{c.ASN, c.LocalData1, c.LocalData2})
+		}
+	}
+}

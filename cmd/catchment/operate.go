@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/catchment-net/catchment/admin"
+	"github.com/catchment-net/catchment/bgpd"
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/daemon"
+	"github.com/catchment-net/catchment/labs"
+	"github.com/catchment-net/catchment/labs/local"
+	"github.com/catchment-net/catchment/node"
+)
+
+// adminFlag adds --admin to a command that asks a node.
+func adminFlag(cmd *cobra.Command, socket *string) *cobra.Command {
+	cmd.Flags().StringVar(socket, "admin", "", "the node's admin socket (default $CATCHMENT_ADMIN, else a node of the only lab that is up)")
+	return cmd
+}
+
+// client reaches a node's admin socket.
+func client(ctx context.Context, socket string) (*admin.Client, error) {
+	socket = strings.TrimPrefix(socket, "unix:")
+	if socket == "" {
+		socket = os.Getenv("CATCHMENT_ADMIN")
+	}
+	if socket == "" {
+		up := local.Running(local.StateRoot())
+		if len(up) != 1 {
+			return nil, fmt.Errorf("which node? name its admin socket with --admin or $CATCHMENT_ADMIN (%d labs are up)", len(up))
+		}
+		lab, err := local.Connect(local.StateRoot(), up[0])
+		if err != nil {
+			return nil, err
+		}
+		st, err := lab.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(st.Nodes, func(n labs.NodeStatus) bool { return n.State == "running" })
+		if i < 0 {
+			return nil, fmt.Errorf("no node of lab %q is running", up[0])
+		}
+		socket = st.Nodes[i].Admin
+	}
+	return &admin.Client{Socket: socket}, nil
+}
+
+func (a *app) status() *cobra.Command {
+	var socket string
+	cmd := a.jsonFlag(&cobra.Command{
+		Use: "status", Short: "Show the fleet as one node sees it", Args: cobra.NoArgs, Example: "  catchment status --admin /var/lib/catchment/ams1/admin.sock",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := client(cmd.Context(), socket)
+			if err != nil {
+				return err
+			}
+			var st node.Status
+			if err := c.Get(cmd.Context(), "/v1/status", &st); err != nil {
+				return refused(err)
+			}
+			if a.json {
+				return a.printJSON(st)
+			}
+			return a.printNode(&st)
+		},
+	})
+	return adminFlag(cmd, &socket)
+}
+
+// refused turns a remote's no into exit status 1; a socket that nobody answers is a wrong set-up.
+func refused(err error) error {
+	var no *admin.Error
+	if errors.As(err, &no) {
+		return &daemon.ExitError{Code: daemon.No, Err: err}
+	}
+	return err
+}
+
+func (a *app) printNode(st *node.Status) error {
+	fmt.Fprintf(a.out, "node %s (POP %s), up for %v, configuration %s %.12s\n\n", st.Node, st.POP, st.Now.Sub(st.Since).Round(time.Second), st.Config, st.Digest)
+	pops := daemon.NewTable("POP", "DNS", "WEB", "NODES", "ANNOUNCES", "WHY")
+	names := make([]string, 0, len(st.View.POPs))
+	for name := range st.View.POPs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		p := st.View.POPs[name]
+		var nodes, claims []string
+		why := ""
+		for n, v := range st.View.Nodes {
+			if v.POP != name {
+				continue
+			}
+			nodes = append(nodes, n)
+			if v.Draining && v.Why != "" {
+				why = v.Why
+			}
+			for _, c := range v.Claims {
+				claims = append(claims, c.String())
+			}
+		}
+		for _, s := range health.Services {
+			if v := p.Services[s]; !v.State.Usable() && v.Cause.Text != "" {
+				why = v.Cause.Text
+			}
+		}
+		slices.Sort(nodes)
+		slices.Sort(claims)
+		pops.Row(name, p.Services[health.DNS].State.String(), p.Services[health.Web].State.String(), strings.Join(nodes, " "), strings.Join(slices.Compact(claims), " "), why)
+	}
+	if err := a.print(pops); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	return a.printNeighbors(st.BGP)
+}
+
+func (a *app) printNeighbors(all []bgpd.NeighborStatus) error {
+	t := daemon.NewTable("NEIGHBOUR", "ADDRESS", "AS", "STATE", "SINCE")
+	for _, n := range all {
+		since := "-"
+		if !n.Since.IsZero() {
+			since = time.Since(n.Since).Round(time.Second).String()
+		}
+		t.Row(n.Name, n.Address.String(), fmt.Sprint(n.ASN), n.State, since)
+	}
+	return a.print(t)
+}
+
+func (a *app) drain() *cobra.Command {
+	var socket, why string
+	var long time.Duration
+	cmd := &cobra.Command{
+		Use: "drain POP|NODE", Short: "Move the clients away: DNS and GSHUT first, then withdraw once it is quiet", Args: cobra.ExactArgs(1),
+		Example: `  catchment drain ams --why "new kernel" --for 2h`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.wish(cmd.Context(), socket, node.IntentRequest{Target: args[0], Drain: true, Why: why, By: operator(), For: long})
+		},
+	}
+	cmd.Flags().StringVar(&why, "why", "", "the reason, shown to everyone who asks")
+	cmd.Flags().DurationVar(&long, "for", 0, "lift the drain by itself after this time (default: never)")
+	return adminFlag(cmd, &socket)
+}
+
+func (a *app) undrain() *cobra.Command {
+	var socket string
+	cmd := &cobra.Command{
+		Use: "undrain POP|NODE", Short: "Take the clients back", Args: cobra.ExactArgs(1), Example: "  catchment undrain ams",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.wish(cmd.Context(), socket, node.IntentRequest{Target: args[0], By: operator()})
+		},
+	}
+	return adminFlag(cmd, &socket)
+}
+
+func (a *app) wish(ctx context.Context, socket string, req node.IntentRequest) error {
+	c, err := client(ctx, socket)
+	if err != nil {
+		return err
+	}
+	var intent health.Intent
+	if err := c.Post(ctx, "/v1/intents", req, &intent); err != nil {
+		return refused(err)
+	}
+	what := "is draining"
+	if !req.Drain {
+		what = "is no longer draining"
+	}
+	_, err = fmt.Fprintf(a.out, "%s %s; `catchment status` shows how far it is\n", req.Target, what)
+	return err
+}
+
+// operator is who asks, for the record.
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprintf("uid %d", os.Getuid())
+}
+
+func (a *app) bgp() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "bgp", Short: "Look at a node's BGP sessions and routes", Example: "  catchment bgp neighbors",
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var socket string
+	neighbors := a.jsonFlag(&cobra.Command{
+		Use: "neighbors", Short: "List the sessions", Args: cobra.NoArgs, Example: "  catchment bgp neighbors",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := client(cmd.Context(), socket)
+			if err != nil {
+				return err
+			}
+			var all []bgpd.NeighborStatus
+			if err := c.Get(cmd.Context(), "/v1/bgp/neighbors", &all); err != nil {
+				return refused(err)
+			}
+			if a.json {
+				return a.printJSON(all)
+			}
+			return a.printNeighbors(all)
+		},
+	})
+	rib := a.jsonFlag(&cobra.Command{
+		Use: "rib [PREFIX]", Short: "List the routes, or those of one prefix", Args: cobra.MaximumNArgs(1), Example: "  catchment bgp rib 192.0.2.0/24",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client(cmd.Context(), socket)
+			if err != nil {
+				return err
+			}
+			path := "/v1/bgp/rib"
+			if len(args) > 0 {
+				path += "?prefix=" + url.QueryEscape(args[0])
+			}
+			var all []bgpd.RIBEntry
+			if err := c.Get(cmd.Context(), path, &all); err != nil {
+				return refused(err)
+			}
+			if a.json {
+				return a.printJSON(all)
+			}
+			return a.printRIB(all)
+		},
+	})
+	cmd.AddCommand(adminFlag(neighbors, &socket), adminFlag(rib, &socket))
+	return cmd
+}
+
+func (a *app) printRIB(all []bgpd.RIBEntry) error {
+	t := daemon.NewTable("PREFIX", "NEXT HOP", "NEIGHBOUR", "AS PATH", "COMMUNITIES")
+	for _, r := range all {
+		path := make([]string, len(r.ASPath))
+		for i, asn := range r.ASPath {
+			path[i] = fmt.Sprint(asn)
+		}
+		t.Row(r.Prefix.String(), r.NextHop.String(), r.Neighbor, strings.Join(path, " "), communities(r))
+	}
+	return a.print(t)
+}
+
+// communities writes standard communities as AS:VALUE and large ones as AS:X:Y.
+func communities(r bgpd.RIBEntry) string {
+	var words []string
+	for _, c := range r.Communities {
+		words = append(words, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+	}
+	for _, c := range r.LargeCommunities {
+		words = append(words, fmt.Sprintf("%d:%d:%d", c[0], c[1], c[2]))
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,217 @@
+package control
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/conf"
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// Describe writes every value in force, defaults and derived ones included, as text that looks like the files. What a
+// comment marks as derived cannot be set.
+func Describe(w io.Writer, s *Snapshot) error {
+	out := bufio.NewWriter(w)
+	d := describer{out}
+	d.topology(s.Topology)
+	for _, one := range s.Sites {
+		d.site(one)
+	}
+	d.zones(s.Zones)
+	d.line(0, "# digest %s", s.Digest)
+	return out.Flush()
+}
+
+type describer struct{ w io.Writer }
+
+func (d describer) line(indent int, format string, args ...any) {
+	fmt.Fprintf(d.w, "%s%s\n", strings.Repeat("  ", indent), fmt.Sprintf(format, args...))
+}
+
+func (d describer) topology(t *topology.Topology) {
+	d.line(0, "# topology %s", t.Name)
+	d.line(0, "asn: %d", t.ASN)
+	d.line(0, "anycast:")
+	d.line(1, "prefixes: %s", list(t.Anycast.Prefixes))
+	d.line(1, "dns: %s", list(t.Anycast.DNS))
+	d.line(1, "web: %s", list(t.Anycast.Web))
+	d.line(0, "pops:")
+	for _, p := range t.POPs {
+		d.pop(p)
+	}
+	h := t.Health
+	d.line(0, "health: {interval: %s, timeout: %s, fall: %d, rise: %s}", conf.Span(h.Interval), conf.Span(h.Timeout), h.Fall, conf.Span(h.Rise))
+	d.internet(t.Internet)
+}
+
+func (d describer) pop(p *topology.POP) {
+	d.line(1, "%s:", p.Name)
+	d.line(2, "at: %s", place(p.At))
+	d.line(2, "unicast: %s", list(p.Unicast))
+	d.line(2, "capacity: %s", rate(p.Capacity))
+	d.line(2, "shield: %t", p.Shield)
+	d.line(2, "nodes:")
+	for _, n := range p.Nodes {
+		d.line(3, "%s: {capacity: %s}  # derived: addresses %s, router id %s", n.Name, rate(n.Capacity), list(n.Addrs), n.RouterID)
+	}
+	if len(p.Neighbors) == 0 {
+		return
+	}
+	d.line(2, "neighbors:")
+	for _, n := range p.Neighbors {
+		hold := n.HoldTime
+		if hold == 0 {
+			hold = 9 * time.Second
+		}
+		bfd := "off"
+		if n.BFD > 0 {
+			bfd = conf.Span(n.BFD)
+		}
+		d.line(3, "%s: {address: %s, asn: %d, password: %s, hold: %s, bfd: %s}", n.Name, n.Address, n.ASN, secret(n.Password), conf.Span(hold), bfd)
+	}
+}
+
+func (d describer) internet(i topology.Internet) {
+	if len(i.Networks)+len(i.Origins)+len(i.Links) == 0 {
+		return
+	}
+	d.line(0, "internet:")
+	d.line(1, "networks:")
+	for _, n := range i.Networks {
+		d.line(2, "%s: {asn: %d, at: %s, users: %s, prefixes: %s}", n.Name, n.ASN, place(n.At), number(n.Users), list(n.Prefixes))
+	}
+	d.line(1, "origins:")
+	for _, o := range i.Origins {
+		d.line(2, "%s: {in: %s, at: %s, prefixes: %s, limit: %s}  # derived: addresses %s", o.Host, o.In.Name, place(o.At), list(o.Prefixes), rate(o.Limit), list(o.Addrs))
+	}
+	d.line(1, "links:")
+	for _, l := range i.Links {
+		bits := "unlimited"
+		if l.Rate > 0 {
+			bits = scaled(l.Rate, "bit/s")
+		}
+		d.line(2, "%s: {delay: %s, jitter: %s, loss: %s%%, rate: %s, prepend: %d}", l.Name(), conf.Span(l.Delay), conf.Span(l.Jitter), number(l.Loss*100), bits, l.Prepend)
+	}
+}
+
+func (d describer) site(s *site.Site) {
+	d.line(0, "")
+	d.line(0, "# %s/%s.yaml", SitesFolder, s.Name)
+	d.line(0, "hosts:")
+	for _, h := range s.Hosts {
+		if len(h.Targets) == 0 {
+			d.line(1, "%s: {steer: %s, ttl: %s}", h.Name, h.Steer, conf.Span(h.TTL))
+			continue
+		}
+		d.line(1, "%s:", h.Name)
+		d.line(2, "steer: %s", h.Steer)
+		d.line(2, "ttl: %s", conf.Span(h.TTL))
+		d.line(2, "targets:")
+		for _, t := range h.Targets {
+			d.line(3, "%s", target(t))
+		}
+	}
+	if len(s.Origins) > 0 {
+		d.line(0, "origin:")
+	}
+	for _, o := range s.Origins {
+		d.line(1, "- {url: %s, weight: %d, backup: %t}", o.URL, o.Weight, o.Backup)
+	}
+	d.line(0, "cache:")
+	d.line(1, "key: {drop_query: %s}", list(s.Cache.Key.DropQuery))
+	d.line(1, "stale: {if_error: %s, while_revalidate: %s}", conf.Span(s.Cache.Stale.IfError), conf.Span(s.Cache.Stale.WhileRevalidate))
+	if len(s.Cache.Rules) > 0 {
+		d.line(1, "rules:")
+	}
+	for _, r := range s.Cache.Rules {
+		if r.Never {
+			d.line(2, "- {path: %s, store: never}", r.Path)
+		} else {
+			d.line(2, "- {path: %s, ttl: %s}", r.Path, conf.Span(r.TTL))
+		}
+	}
+}
+
+func target(t *site.Target) string {
+	parts := []string{}
+	add := func(key, value string) {
+		if value != "" && value != "[]" {
+			parts = append(parts, key+": "+value)
+		}
+	}
+	add("at", t.At)
+	add("regions", list(t.Regions))
+	add("addresses", list(t.Addresses))
+	add("cname", t.CNAME)
+	add("weight", strconv.Itoa(t.Weight))
+	add("probe", t.Probe)
+	return t.Name + ": {" + strings.Join(parts, ", ") + "}"
+}
+
+func (d describer) zones(zones []Zone) {
+	d.line(0, "")
+	for _, z := range zones {
+		d.line(0, "# zone %s of %s: %d records, name servers %s", z.Origin, z.File, z.facts.records, list(z.facts.servers))
+	}
+}
+
+func list[T netip.Prefix | netip.Addr | string](items []T) string {
+	words := make([]string, len(items))
+	for i, item := range items {
+		words[i] = fmt.Sprint(item)
+	}
+	return "[" + strings.Join(words, ", ") + "]"
+}
+
+func place(p topology.Place) string {
+	if p.Code != "" {
+		return p.Code
+	}
+	s := fmt.Sprintf("{lat: %s, lon: %s, country: %s", number(p.Lat), number(p.Lon), p.Country)
+	if p.City != "" {
+		s += ", city: " + p.City
+	}
+	return s + "}"
+}
+
+func secret(s topology.Secret) string {
+	switch {
+	case s.File != "":
+		return "{file: " + s.File + "}"
+	case s.Env != "":
+		return "{env: " + s.Env + "}"
+	}
+	return "none"
+}
+
+// number writes without exponent, rounded to six digits behind the point.
+func number(f float64) string {
+	s := strconv.FormatFloat(f, 'f', 6, 64)
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+}
+
+// rate is requests per second as the files write them.
+func rate(f float64) string {
+	if f == 0 {
+		return "unlimited"
+	}
+	return scaled(f, "/s")
+}
+
+func scaled(f float64, unit string) string {
+	for _, step := range []struct {
+		factor float64
+		letter string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if f >= step.factor {
+			return number(f/step.factor) + step.letter + unit
+		}
+	}
+	return number(f) + unit
+}

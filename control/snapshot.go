@@ -1,0 +1,205 @@
+// Package control turns a folder (topology.yaml, sites/, zones/) into one immutable Snapshot, watches the folder for
+// changes, and keeps the last good copy in a node's state directory.
+//
+//	folder ──Load──► files ──Parse──► Snapshot ──► the node's daemons
+//	   └──── Watch (stable for one poll) ────┘ └──Save──► state directory ──LoadSaved──► a node that starts alone
+package control
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/catchment-net/catchment/internal/conf"
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// The names of what a folder holds. drills/ belongs to labs and is no part of a Snapshot.
+const (
+	TopologyFile = "topology.yaml"
+	SitesFolder  = "sites"
+	ZonesFolder  = "zones"
+)
+
+// Snapshot is one immutable configuration, checked as a whole.
+type Snapshot struct {
+	Topology *topology.Topology
+	Sites    []*site.Site      // by file name
+	Zones    []Zone            // by file name
+	Files    map[string][]byte // what it was made of: "topology.yaml", "sites/shop.yaml", "zones/shop.example"
+	Digest   string            // of names and contents of Files, in hexadecimal
+}
+
+// Zone is one zone in master-file form (RFC 1035 §5). Its syntax has been checked; its SOA is that of Origin.
+type Zone struct {
+	Origin string // fully qualified, lower case, with the final dot: "shop.example."
+	File   string // as messages name it
+	Text   []byte
+
+	facts zoneFacts
+}
+
+// Site returns the site that claims the host (lower case, no final dot) and the host in it; nil, nil if none does.
+func (s *Snapshot) Site(host string) (*site.Site, *site.Host) {
+	for _, one := range s.Sites {
+		if h := one.Host(host); h != nil {
+			return one, h
+		}
+	}
+	return nil, nil
+}
+
+// ZoneOf returns the zone that holds the name: the longest origin that it ends in; nil if none does.
+func (s *Snapshot) ZoneOf(name string) *Zone { return zoneOf(s.Zones, name) }
+
+func zoneOf(zones []Zone, name string) *Zone {
+	name = strings.ToLower(strings.TrimSuffix(name, ".")) + "."
+	var best *Zone
+	for i, z := range zones {
+		if (name == z.Origin || strings.HasSuffix(name, "."+z.Origin) || z.Origin == ".") && (best == nil || len(z.Origin) > len(best.Origin)) {
+			best = &zones[i]
+		}
+	}
+	return best
+}
+
+// Parse checks a set of files (keys as in Snapshot.Files) and makes a Snapshot of it; others than those are ignored.
+// name becomes the topology's name. The error is a *conf.Problems with every mistake in all files, and then there is
+// no Snapshot. files must not be changed afterwards.
+func Parse(name string, files map[string][]byte) (*Snapshot, error) { return parse(name, "", files) }
+
+// parse is Parse with the folder that messages put before each file's name.
+func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
+	files = relevant(files)
+	s := &Snapshot{Files: files, Digest: digest(files)}
+	label := func(file string) string { return path.Join(folder, file) }
+	var docs []*conf.Doc
+
+	text, ok := files[TopologyFile]
+	if !ok {
+		missing := conf.Plain(label(TopologyFile), nil)
+		missing.Fail(0, 0, "file is missing", "a configuration is a folder with topology.yaml, sites/ and zones/: is this the right one?")
+		return nil, missing.Err()
+	}
+	doc := conf.Parse(label(TopologyFile), text)
+	s.Topology = topology.Read(doc)
+	s.Topology.Name = name
+	docs = append(docs, doc)
+	checked := s.Topology
+	if doc.Err() != nil {
+		checked = nil // a broken topology says nothing about the sites
+	}
+
+	owners := map[string]conf.Value{}
+	var hosts []claimedHost
+	names := slices.Sorted(maps.Keys(files))
+	for _, file := range names {
+		if path.Dir(file) != SitesFolder {
+			continue
+		}
+		doc := conf.Parse(label(file), files[file])
+		docs = append(docs, doc)
+		if path.Ext(file) != ".yaml" {
+			doc = conf.Plain(label(file), files[file])
+			doc.Fail(0, 0, fmt.Sprintf("a site's file ends in %q", path.Ext(file)), "name it NAME.yaml")
+			docs[len(docs)-1] = doc
+			continue
+		}
+		s.Sites = append(s.Sites, site.Read(doc, checked))
+		hosts = append(hosts, claims(doc, owners)...)
+	}
+	for _, file := range names {
+		if path.Dir(file) != ZonesFolder {
+			continue
+		}
+		doc := conf.Plain(label(file), files[file])
+		docs = append(docs, doc)
+		if z, ok := readZone(doc, path.Base(file), files[file]); ok {
+			s.Zones = append(s.Zones, z)
+		}
+	}
+	checkHosts(hosts, s.Zones, names)
+	var errs []error
+	for _, d := range docs {
+		errs = append(errs, d.Err())
+	}
+	if err := conf.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// claimedHost is a host with its place in a site's file.
+type claimedHost struct {
+	name string
+	at   conf.Value
+}
+
+// claims lists the hosts of a site and reports those that another site has.
+func claims(doc *conf.Doc, owners map[string]conf.Value) []claimedHost {
+	var list []claimedHost
+	own := map[string]bool{}
+	for _, e := range doc.Root().Lookup("hosts").Entries() {
+		name := conf.HostName(e.Key, "host")
+		if name == "" || own[name] {
+			continue
+		}
+		own[name] = true
+		if before, ok := owners[name]; ok {
+			e.Key.Fail(fmt.Sprintf("host %q belongs to another site already, at %s", name, before.Pos()), "let one site have it")
+			continue
+		}
+		owners[name] = e.Key
+		list = append(list, claimedHost{name, e.Key})
+	}
+	return list
+}
+
+// checkHosts reports hosts that lie in no zone: nobody would ask us for them. A host in a zone whose file is broken is
+// left alone, as that file's name says what zone it is.
+func checkHosts(hosts []claimedHost, zones []Zone, files []string) {
+	all := slices.Clone(zones)
+	for _, file := range files {
+		if path.Dir(file) == ZonesFolder {
+			all = append(all, Zone{Origin: originOf(path.Base(file))})
+		}
+	}
+	for _, h := range hosts {
+		if zoneOf(all, h.name) != nil {
+			continue
+		}
+		_, parent, _ := strings.Cut(h.name, ".")
+		h.at.Fail(fmt.Sprintf("host %q lies in no zone that we serve", h.name), fmt.Sprintf("add the zone's master file, say %s/%s", ZonesFolder, parent))
+	}
+}
+
+// relevant leaves out what is no part of a Snapshot.
+func relevant(files map[string][]byte) map[string][]byte {
+	kept := map[string][]byte{}
+	for name, text := range files {
+		if name == TopologyFile || path.Dir(name) == SitesFolder || path.Dir(name) == ZonesFolder {
+			kept[name] = text
+		}
+	}
+	return kept
+}
+
+// digest is SHA-256 over names and contents, each preceded by its length so that no two sets run together alike.
+func digest(files map[string][]byte) string {
+	h := sha256.New()
+	part := func(b []byte) {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
+		h.Write(b)
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		part([]byte(name))
+		part(files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,84 @@
+package dnsd
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/catchment-net/catchment/geodata"
+	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// The limits of a Server.
+const (
+	PayloadSize    = 1232             // bytes of the largest UDP answer (DNS flag day 2020); without EDNS 512
+	MaxConns       = 1024             // TCP connections at once; a further one takes the place of the longest idle one
+	MaxPipelined   = 4096             // queries on one TCP connection before we close it
+	IdleTimeout    = 10 * time.Second // of a TCP connection between two queries (RFC 7766 §6.2.3)
+	WriteTimeout   = 5 * time.Second  // of a TCP answer that the client does not read
+	quietForDrain  = time.Second      // without a client request, before Drain says that we may stop
+	drainLimit     = 10 * time.Second // after which Drain says so anyway
+	readersPerUDP  = 2                // goroutines that read one UDP socket
+	maxUDPReceived = 4096             // bytes of a UDP query; a longer one is cut, and with that malformed
+)
+
+// Options configures a Server. Its zero value is a plain name server without sockets: give it Listen or a topology.
+type Options struct {
+	// Node and POP are our identity: NSID and id.server answer "POP/NODE". Both empty: neither is answered.
+	Node string
+	POP  string
+
+	// Net opens the sockets; nil means underlay.Host{}.
+	Net underlay.Net
+	// Listen are the "IP:port" to serve, each over UDP and TCP. Nil: port 53 of the node's unicast addresses and of
+	// the anycast DNS addresses of the topology. All but the node's own unicast addresses count as anycast for
+	// LastRequest.
+	Listen []string
+
+	Logger     *slog.Logger          // nil discards
+	Events     *event.Ring           // nil: nobody listens
+	Registerer prometheus.Registerer // nil: metrics are kept but not exported
+	Ready      func(addrs []string)  // called once all sockets are open: each address once, in the order of Listen
+	Now        func() time.Time      // nil means time.Now
+}
+
+func (o Options) withDefaults() (Options, error) {
+	for _, a := range o.Listen {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			return o, fmt.Errorf("dnsd: listen address %q: want IP:port: %w", a, err)
+		}
+	}
+	if o.Net == nil {
+		o.Net = underlay.Host{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("pop", o.POP)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o, nil
+}
+
+// Config is what a Server answers from. It must not be changed after Apply.
+type Config struct {
+	Topology *topology.Topology // nil: no POPs; then no host may be steered among them
+	Node     string             // our name in Topology
+	Sites    []*site.Site       // whose hosts are steered
+	Zones    []ZoneSource
+	Geo      *geodata.DB // nil: everybody gets the POPs in file order
+}
+
+// ZoneSource is one zone in master-file form (RFC 1035 §5).
+type ZoneSource struct {
+	Origin string // with or without the final dot
+	File   string // for messages
+	Text   []byte
+}

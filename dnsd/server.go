@@ -1,0 +1,100 @@
+// Package dnsd is an authoritative name server: zones from master files, and over them the hosts of sites, each
+// answered with the POP or target that is best for the client and up.
+//
+//	client ──UDP/TCP──► socket ─► wire.Parse ─► zone.Set.Resolve ─┬─► records of the zone
+//	                                                              └─► steer.Policy (client, health.View)
+//	       ◄────────── reply (EDNS, ECS scope, size) ◄────────────────┘
+//
+// One packet in, one packet out: Server.answer is that function; a faster one for the common queries fits before it.
+package dnsd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/event"
+)
+
+// Server is one name server. All methods are safe for concurrent use; Run may be called once.
+type Server struct {
+	o       Options
+	metrics *metrics
+	config  atomic.Pointer[config]
+	view    atomic.Pointer[health.View]
+	last    atomic.Int64 // LastRequest in nanoseconds since 1970; 0: none yet
+
+	mu      sync.Mutex // guards running and the order of Apply
+	running []string   // what Run listens on; nil before Run
+}
+
+// New checks the options and registers the metrics. It opens nothing; until the first Apply every name is REFUSED.
+func New(o Options) (*Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{o: o, metrics: m}, nil
+}
+
+// Apply replaces the whole configuration, or, with an error that names every bad zone and host, nothing. The addresses
+// that we listen on cannot change while Run runs: such a configuration is refused and wants a restart.
+func (s *Server) Apply(c Config) error {
+	next, err := compile(c)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running != nil && s.o.Listen == nil && !slices.Equal(s.running, next.listen) {
+		return fmt.Errorf("dnsd listens on %v, the new configuration says %v; restart this node to move it", s.running, next.listen)
+	}
+	s.config.Store(next)
+	s.metrics.zones.Set(float64(next.zones.Len()))
+	return nil
+}
+
+// SetView replaces the health view; the very next answer uses it. It never blocks.
+func (s *Server) SetView(v *health.View) { s.view.Store(v) }
+
+// Drain returns when the server may be stopped without anybody noticing: when no client has asked for a second, or
+// after ten seconds at the latest, since a name server that stops costs a resolver one retry and no user anything. The
+// end of ctx ends it with its error. Meanwhile every query is answered.
+func (s *Server) Drain(ctx context.Context) error {
+	s.event("draining", "asked to drain")
+	end := s.o.Now().Add(drainLimit)
+	for {
+		now := s.o.Now()
+		wait := min(s.LastRequest().Add(quietForDrain).Sub(now), end.Sub(now))
+		if wait <= 0 {
+			return nil
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("drain dnsd: %w", ctx.Err())
+		case <-t.C:
+		}
+	}
+}
+
+// LastRequest is when a client last asked on an anycast address; health probes (class CH) do not count. Zero: never.
+func (s *Server) LastRequest() time.Time {
+	if ns := s.last.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}
+
+func (s *Server) event(state, cause string) {
+	s.o.Events.Add(event.Event{Node: s.o.Node, Kind: event.Process, Subject: "dnsd", State: state, Cause: cause})
+}

@@ -1,0 +1,18 @@
+//go:build faults
+
+package steer
+
+import (
+	"testing"
+
+	"github.com/catchment-net/catchment/internal/fault"
+	"github.com/catchment-net/catchment/site"
+)
+
+func TestPlantedFaultKeepsTheDeadPOP(t *testing.T) {
+	t.Setenv("CATCHMENT_FAULT", fault.DNSKeepsDeadPOP)
+	p := compile(t, &site.Host{Name: "www", Steer: site.Geo}, world(t))
+	if d := p.Decide(at(t, "BER"), 4, view("ams", "ams1")); d.Name != "ams" || len(d.Addrs) != 2 {
+		t.Errorf("got %s %v, want the dead POP with all nodes: the defect is not there", d.Name, d.Addrs)
+	}
+}

@@ -1,0 +1,126 @@
+package probe
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// maxBody is how much of an answer's body is read, in bytes; what follows is not looked at.
+const maxBody = 64 << 10
+
+// userAgent marks probes in the access logs of those that are probed.
+const userAgent = "catchment-probe"
+
+// HTTP asks a URL and wants a status of 2xx and the answer's body. If the URL's path is topology.HealthPath, the body
+// must be the JSON of our own popd and must not say that it is down. Only plain http is asked.
+func HTTP(rawURL string) Target { return HTTPHost(rawURL, "") }
+
+// HTTPHost is HTTP for a server that answers by host name: the request names host, the connection goes to rawURL.
+func HTTPHost(rawURL, host string) Target {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil:
+		return broken(rawURL, fmt.Errorf("probe URL: %w", err))
+	case u.Scheme != "http" || u.Host == "":
+		return broken(rawURL, fmt.Errorf("probe URL %q: want http://HOST[:PORT]/PATH", rawURL))
+	}
+	address := u.Host
+	if u.Port() == "" {
+		address = net.JoinHostPort(u.Hostname(), "80")
+	}
+	if host == "" {
+		host = u.Host
+	}
+	q := httpProbe{address: address, host: host, url: u}
+	return Target{name: rawURL, ask: q.ask}
+}
+
+// broken is a target whose every verdict is the mistake in it.
+func broken(name string, err error) Target {
+	return Target{name: name, ask: func(context.Context, underlay.Net, time.Duration) error { return err }}
+}
+
+type httpProbe struct {
+	address string
+	host    string
+	url     *url.URL
+}
+
+// ask sends one request on a connection of its own:
+//
+//	probe                              popd
+//	  │── GET … Connection: close ─────►│
+//	  │◄── 200 {"state": "up"} ─────────│  read whole, then closed
+func (q httpProbe) ask(ctx context.Context, network underlay.Net, _ time.Duration) error {
+	conn, err := network.DialContext(ctx, "tcp", q.address)
+	if err != nil {
+		return err
+	}
+	defer closing(ctx, conn)()
+	req := &http.Request{
+		Method: http.MethodGet, URL: q.url, Host: q.host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"User-Agent": {userAgent}}, Close: true,
+	}
+	if err := req.Write(conn); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return err
+	}
+	if q.url.Path == topology.HealthPath {
+		return ownHealth(resp, body)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// ownHealth reads the answer of our own popd, which says why it is down.
+func ownHealth(resp *http.Response, body []byte) error {
+	var said struct {
+		State string `json:"state"`
+		Cause string `json:"cause"`
+	}
+	err := json.Unmarshal(body, &said)
+	switch {
+	case err == nil && said.State == "down" && said.Cause != "":
+		return fmt.Errorf("it says that it is down: %s", said.Cause)
+	case err == nil && said.State == "down":
+		return errors.New("it says that it is down")
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return fmt.Errorf("status %d", resp.StatusCode)
+	case err != nil:
+		return fmt.Errorf("the answer is not popd's: %w", err)
+	case said.State == "":
+		return errors.New("the answer is not popd's: it names no state")
+	}
+	return nil
+}
+
+// closing makes the end of ctx the end of conn, so that no read outlasts the probe. The returned function closes conn
+// and must be called.
+func closing(ctx context.Context, conn net.Conn) func() {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	return func() {
+		stop()
+		conn.Close()
+	}
+}

@@ -1,0 +1,117 @@
+// Package probe asks services whether they live. Each probe is a real request on a connection of its own and must read
+// an answer: a stopped process still completes TCP handshakes.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/underlay"
+)
+
+// Options configures a Prober. Target is required; the zero value of every other field is its default.
+type Options struct {
+	Target   Target
+	Interval time.Duration    // between the beginnings of two probes; 0 means 100 ms
+	Timeout  time.Duration    // for a whole probe; 0 means 80 % of Interval; never more than Interval
+	Net      underlay.Net     // nil means underlay.Host{}
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // nil discards
+}
+
+// Prober asks one target again and again, one probe at a time.
+type Prober struct{ o Options }
+
+// New returns a Prober; it asks nothing before Run.
+func New(o Options) *Prober {
+	if o.Interval <= 0 {
+		o.Interval = 100 * time.Millisecond
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = o.Interval * 8 / 10
+	}
+	o.Timeout = min(o.Timeout, o.Interval)
+	if o.Net == nil {
+		o.Net = underlay.Host{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Prober{o}
+}
+
+// Run probes at once and then every Interval, and calls fn with each verdict from its own goroutine, until ctx is done.
+// A probe that the end of ctx cuts off has no verdict. Beginnings that were missed are not made up for.
+func (p *Prober) Run(ctx context.Context, fn func(health.Verdict)) {
+	due := p.o.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		v := p.Once(ctx, due)
+		if ctx.Err() != nil {
+			return
+		}
+		fn(v)
+		now := p.o.Now()
+		due = due.Add(p.o.Interval)
+		if behind := now.Sub(due); behind > 0 {
+			due = due.Add(behind.Truncate(p.o.Interval) + p.o.Interval)
+		}
+		timer.Reset(due.Sub(now))
+	}
+}
+
+// Once makes one probe, which was to begin at the time due, and returns its verdict.
+func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
+	v := health.Verdict{Scheduled: due, Fired: p.o.Now()}
+	v.Late = max(v.Fired.Sub(due), 0)
+	timed, cancel := context.WithTimeout(ctx, p.o.Timeout)
+	defer cancel()
+	err := p.o.Target.ask(timed, p.o.Net, p.o.Timeout)
+	v.Took = p.o.Now().Sub(v.Fired)
+	// An answer that came in after the deadline is none: the timer, not the reader, was late.
+	v.OK = err == nil && v.Took <= p.o.Timeout
+	v.Late = max(v.Late, v.Took-p.o.Timeout)
+	if !v.OK {
+		v.Refused = errors.Is(err, syscall.ECONNREFUSED)
+		v.Text = p.reason(timed, err)
+		p.o.Logger.Debug("probe failed", "target", p.o.Target.name, "cause", v.Text, "took", v.Took, "late", v.Late)
+	}
+	return v
+}
+
+// maxText bounds a verdict's text, in bytes: it travels in gossip.
+const maxText = 120
+
+// reason says in a few words why a probe failed.
+func (p *Prober) reason(timed context.Context, err error) string {
+	var op *net.OpError
+	switch {
+	case err == nil || timed.Err() != nil:
+		return fmt.Sprintf("no answer within %v", p.o.Timeout)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.As(err, &op) && op.Err != nil:
+		err = op.Err
+	}
+	text := err.Error()
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText-3], "") + "…"
+	}
+	return text
+}

@@ -1,0 +1,17 @@
+package health
+
+import "time"
+
+// Verdict is what one probe says of one service.
+type Verdict struct {
+	OK      bool
+	Refused bool   // the target's own kernel said that nobody listens; only with !OK
+	Text    string // why it is bad: "no answer within 80ms"; empty when it is good
+
+	Scheduled time.Time     // when the probe was to begin
+	Fired     time.Time     // when it did begin
+	Took      time.Duration // from Fired to the verdict
+	// Late is by how much the later of the probe's two timers (its beginning and its deadline) fired after its time.
+	// A large one means that the prober got no processor, so that a bad verdict says nothing about the service.
+	Late time.Duration
+}

@@ -1,0 +1,81 @@
+package underlay
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestHostSpeaksFromItsLocalAddress(t *testing.T) {
+	h := Host{Local: []netip.Addr{netip.MustParseAddr("127.0.0.2")}}
+	l, err := h.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, network := range []string{"tcp", "udp"} {
+		c, err := h.DialContext(ctx, network, l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := netip.MustParseAddrPort(c.LocalAddr().String()).Addr(); got != h.Local[0] {
+			t.Errorf("%s: source %v, want %v", network, got, h.Local[0])
+		}
+	}
+}
+
+func TestLabLeavesTheHostsOwnAddressesToTheHost(t *testing.T) {
+	lab := &Lab{} // no runner: nothing here may ask it
+	l, err := lab.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, _ = io.WriteString(c, "hi")
+			c.Close()
+		}
+	}()
+	c, err := lab.DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if b, err := io.ReadAll(c); err != nil || string(b) != "hi" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	pc, err := lab.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc.Close()
+	u, err := lab.Listen(t.Context(), "unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Close()
+}
+
+func TestLabRefusesAddressesThatNoNodeHas(t *testing.T) {
+	lab := &Lab{}
+	for _, row := range []struct{ network, address string }{
+		{"tcp", "0.0.0.0:80"}, {"tcp", "[::]:80"}, {"tcp", "ams1:80"}, {"tcp", "203.0.113.1:http"}, {"tcp", "203.0.113.1:70000"}, {"udp", "203.0.113.1:80"},
+	} {
+		if l, err := lab.Listen(t.Context(), row.network, row.address); err == nil {
+			l.Close()
+			t.Errorf("listened on %s %q", row.network, row.address)
+		}
+	}
+	for _, o := range []LabOptions{{}, {Socket: "x"}, {Node: "ams1"}} {
+		if _, err := NewLab(o); err == nil {
+			t.Errorf("%+v: no error", o)
+		}
+	}
+}

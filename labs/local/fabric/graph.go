@@ -1,0 +1,244 @@
+package fabric
+
+import (
+	"fmt"
+	"net/netip"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// The states of a link.
+type linkState uint8
+
+const (
+	up linkState = iota
+	cut
+	blackholed
+)
+
+func (s linkState) String() string { return [...]string{"up", "cut", "blackholed"}[s] }
+
+// link is one link of the topology with its present state.
+type link struct {
+	*topology.Link
+	ahead, back gate // the directions A to B and B to A
+
+	mu    sync.Mutex // guards state
+	state linkState
+}
+
+func (l *link) now() linkState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// gate is one direction of a link with a rate: what is sent waits for what was sent before.
+type gate struct {
+	mu   sync.Mutex // guards free
+	free time.Time  // when the last byte has left
+}
+
+// pass books n bytes at rate bits per second and returns how long they wait, their own sending time included.
+func (g *gate) pass(now time.Time, n int, rate float64) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.free.Before(now) {
+		g.free = now
+	}
+	g.free = g.free.Add(time.Duration(float64(n) * 8 / rate * float64(time.Second)))
+	return g.free.Sub(now)
+}
+
+// graph is the lab's network: what never changes, and the links' states.
+type graph struct {
+	topo    *topology.Topology
+	routers map[string]Router
+	links   []*link
+	between map[[2]string][]*link // both orders of the ends
+	places  map[string]*place
+}
+
+// place is an end of flows: a node, an origin, or a network's clients.
+type place struct {
+	name   string
+	net    *topology.Network // the network it is in; nil for a node
+	node   *topology.Node    // nil for all but nodes
+	origin *topology.Origin  // nil for all but origins
+	addrs  []netip.Addr      // its own, at most one a family is its source address
+}
+
+func newGraph(t *topology.Topology, routers map[string]Router) (*graph, error) {
+	g := &graph{topo: t, routers: routers, between: map[[2]string][]*link{}, places: map[string]*place{}}
+	for _, n := range t.Internet.Networks {
+		if routers[n.Name] == nil {
+			return nil, fmt.Errorf("network %q has no router", n.Name)
+		}
+		g.places[n.Name] = &place{name: n.Name, net: n, addrs: firstHosts(n.Prefixes)}
+	}
+	for _, n := range t.Nodes() {
+		g.places[n.Name] = &place{name: n.Name, node: n, addrs: n.Addrs}
+	}
+	for _, o := range t.Internet.Origins {
+		if o.In == nil || t.Network(o.In.Name) == nil {
+			return nil, fmt.Errorf("origin %q is in no network of the topology", o.Host)
+		}
+		g.places[o.Host] = &place{name: o.Host, net: o.In, origin: o, addrs: o.Addrs}
+	}
+	for _, l := range t.Internet.Links {
+		for _, end := range []string{l.A, l.B} {
+			if t.POP(end) == nil && t.Network(end) == nil {
+				return nil, fmt.Errorf("link %q: %q is neither a POP nor a network", l.Name(), end)
+			}
+		}
+		k := &link{Link: l}
+		g.links = append(g.links, k)
+		g.between[[2]string{l.A, l.B}] = append(g.between[[2]string{l.A, l.B}], k)
+		g.between[[2]string{l.B, l.A}] = append(g.between[[2]string{l.B, l.A}], k)
+	}
+	return g, nil
+}
+
+// firstHosts are the addresses of a network's clients: host 1 of the first prefix of each family.
+func firstHosts(prefixes []netip.Prefix) []netip.Addr {
+	var four, six []netip.Addr
+	for _, p := range prefixes {
+		a := p.Masked().Addr()
+		if p.Bits() < a.BitLen() {
+			a = a.Next()
+		}
+		if a.Is4() && four == nil {
+			four = []netip.Addr{a}
+		}
+		if a.Is6() && six == nil {
+			six = []netip.Addr{a}
+		}
+	}
+	return append(four, six...)
+}
+
+// source is the place's own address of target's family.
+func (p *place) source(target netip.Addr) (netip.Addr, bool) {
+	for _, a := range p.addrs {
+		if a.Is4() == target.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// owns says whether the place may listen on addr.
+func (p *place) owns(g *graph, addr netip.Addr) bool {
+	for _, a := range p.addrs {
+		if a == addr {
+			return true
+		}
+	}
+	return p.node != nil && g.anycast(addr)
+}
+
+func (g *graph) anycast(addr netip.Addr) bool {
+	for _, p := range g.topo.Anycast.Prefixes {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// usable is the first link between two ends that has a carrier, else the first one, else nil.
+func (g *graph) usable(a, b string) *link {
+	all := g.between[[2]string{a, b}]
+	for _, l := range all {
+		if l.now() != cut {
+			return l
+		}
+	}
+	if len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}
+
+// find returns the link that a person means: by its name, or by its two ends in either order and with any separator.
+func (g *graph) find(name string) (*link, error) {
+	ends := func(s string) string {
+		return strings.Join(strings.Fields(strings.NewReplacer("->", " ", "--", " ").Replace(s)), " ")
+	}
+	for _, l := range g.links {
+		if l.Name() == name {
+			return l, nil
+		}
+	}
+	for _, l := range g.links {
+		if got := ends(name); got == l.A+" "+l.B || got == l.B+" "+l.A {
+			return l, nil
+		}
+	}
+	var near, all []string
+	for _, l := range g.links {
+		all = append(all, l.Name())
+		for _, word := range strings.Fields(ends(name)) {
+			if word == l.A || word == l.B {
+				near = append(near, l.Name())
+				break
+			}
+		}
+	}
+	if len(near) == 0 {
+		near = all
+	}
+	sort.Strings(near)
+	for i := range near {
+		near[i] = fmt.Sprintf("%q", near[i])
+	}
+	if len(near) == 0 {
+		return nil, fmt.Errorf("no link %q; the lab has none", name)
+	}
+	return nil, fmt.Errorf("no link %q; want one of %s", name, strings.Join(near, ", "))
+}
+
+// Cut takes the carrier of a link away: its BGP relays close at once, and what crossed it finds another way or stalls.
+// The link is named as topology.Link.Name does, or by its two ends in any order.
+func (f *Fabric) Cut(name string) error { return f.setLink(name, cut) }
+
+// Blackhole makes a link swallow everything, BGP included, and say nothing.
+func (f *Fabric) Blackhole(name string) error { return f.setLink(name, blackholed) }
+
+// HealLink undoes Cut and Blackhole.
+func (f *Fabric) HealLink(name string) error { return f.setLink(name, up) }
+
+// HasLink says whether the name means a link; its error suggests names.
+func (f *Fabric) HasLink(name string) (*topology.Link, error) {
+	l, err := f.graph.find(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.Link, nil
+}
+
+func (f *Fabric) setLink(name string, state linkState) error {
+	l, err := f.graph.find(name)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	same := l.state == state
+	l.state = state
+	l.mu.Unlock()
+	if same {
+		return nil
+	}
+	f.o.Events.Add(event.Event{Kind: event.Fault, Subject: l.Name(), State: state.String(), Cause: "asked for"})
+	f.adjacencies.linkChanged(l, state)
+	f.RouteChanged()
+	return nil
+}

@@ -1,0 +1,337 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/health/probe"
+	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// The timing of observers (docs/decisions/005): a probe opens a connection of its own, which costs two round trips, and
+// must get its answer from the other side of the world. Two bad ones in a row take at most 0.7 + 0.7 + 0.65 s, and every
+// name server answers without a dead POP within 2.5 s.
+const (
+	observeEvery   = 700 * time.Millisecond
+	observeTimeout = 650 * time.Millisecond
+	observeFall    = 2
+	observeRise    = time.Second
+)
+
+// judge makes the View: it runs the probes of this node's services and of the POPs that it observes, takes what the
+// links and the gossip bring, and calls out when the View or this node's own record has changed. It is the one place
+// where the pure core of package health meets clocks and sockets.
+type judge struct {
+	topo    *topology.Topology
+	self    *topology.Node
+	net     underlay.Net
+	now     func() time.Time
+	log     *slog.Logger
+	events  *event.Ring
+	observe bool // all POPs rather than those we observe: for a daemon that has lost its hub
+
+	onView   func(*health.View) // called under mu, in order; must not block
+	onRecord func()             // our own record has changed and wants gossip; called under mu, must not block
+
+	seen atomic.Pointer[health.View] // the newest View, for readers that must not wait for mu
+	wake chan struct{}               // capacity 1: NextCheck may have moved
+
+	mu      sync.Mutex // guards the following; held for a merge and the calls above
+	fleet   *health.Fleet
+	own     map[health.Service]*ownService
+	ctx     context.Context    //nolint:containedctx // the life of run, for probers that start while it runs
+	unwatch context.CancelFunc // ends the probes of other POPs
+	probers sync.WaitGroup
+}
+
+// ownService is one service of this node.
+type ownService struct {
+	tracker *health.Tracker
+	ready   bool               // its daemon listens
+	stop    context.CancelFunc // of its prober; nil while there is none
+}
+
+func newJudge(topo *topology.Topology, self *topology.Node, n underlay.Net, o *Options) *judge {
+	j := &judge{
+		topo: topo, self: self, net: n, now: o.now, log: o.Logger, events: o.Events,
+		fleet: newFleet(topo, self, o), own: map[health.Service]*ownService{}, wake: make(chan struct{}, 1),
+		onView: func(*health.View) {}, onRecord: func() {},
+	}
+	for _, s := range health.Services {
+		j.own[s] = &ownService{tracker: health.NewTracker(health.TrackerOptions{
+			Interval: topo.Health.Interval, Timeout: topo.Health.Timeout, Fall: topo.Health.Fall, Rise: topo.Health.Rise,
+			Local: true,
+		})}
+	}
+	j.seen.Store(j.fleet.View(j.now()))
+	return j
+}
+
+func newFleet(topo *topology.Topology, self *topology.Node, o *Options) *health.Fleet {
+	f := health.NewFleet(topo, self.Name)
+	if o.Incarnation != 0 {
+		f.SetIncarnation(o.Incarnation)
+	}
+	return f
+}
+
+// run probes what this node observes and ages what it knows, until ctx is done.
+func (j *judge) run(ctx context.Context) error {
+	j.mu.Lock()
+	j.ctx = ctx
+	for s, own := range j.own {
+		if own.ready {
+			j.probe(ctx, s, own)
+		}
+	}
+	j.watchOthers()
+	j.mu.Unlock()
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			j.mu.Lock()
+			j.ctx, j.unwatch = nil, nil
+			j.mu.Unlock()
+			j.probers.Wait()
+			return nil
+		case <-tick.C:
+		case <-j.wake:
+		}
+		j.change(func(now time.Time) {
+			for s, own := range j.own {
+				if own.stop != nil {
+					j.take(now, s, own.tracker.Overdue(now))
+				}
+			}
+		})
+		j.mu.Lock()
+		next := j.fleet.NextCheck(j.now())
+		j.mu.Unlock()
+		wait := max(min(next.Sub(j.now()), observeEvery), time.Millisecond)
+		tick.Reset(wait)
+	}
+}
+
+// change applies fn to the fleet and publishes the View if that changed it.
+func (j *judge) change(fn func(now time.Time)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	fn(j.now())
+	j.publish()
+}
+
+// publish is called with mu held.
+func (j *judge) publish() {
+	old := j.seen.Load()
+	v := j.fleet.View(j.now())
+	if v == old {
+		return
+	}
+	j.seen.Store(v)
+	j.onView(v)
+	reportChanges(j.events, j.topo, old, v)
+}
+
+// reportChanges turns the difference of two Views into events.
+func reportChanges(events *event.Ring, topo *topology.Topology, old, v *health.View) {
+	for _, p := range topo.POPs {
+		for _, s := range health.Services {
+			was, is := old.POPs[p.Name].Services[s], v.POPs[p.Name].Services[s]
+			if was.State != is.State {
+				events.Add(event.Event{
+					Kind: event.Health, Subject: "pop/" + p.Name + "/" + string(s), State: is.State.String(), Cause: is.Cause.Text,
+					Detail: map[string]string{"was": was.State.String()},
+				})
+			}
+		}
+	}
+	own := func(v *health.View, s health.Service) health.ServiceView { return v.Nodes[v.Self].Services[s] }
+	for _, s := range health.Services {
+		if was, is := own(old, s), own(v, s); was.State != is.State {
+			events.Add(event.Event{
+				Kind: event.Health, Subject: "node/" + v.Self + "/" + string(s), State: is.State.String(), Cause: is.Cause.Text,
+				Detail: map[string]string{"was": was.State.String()},
+			})
+		}
+	}
+}
+
+// take notes what a tracker made of a verdict. Called with mu held.
+func (j *judge) take(now time.Time, s health.Service, c health.Change) {
+	if !c.Changed {
+		return
+	}
+	j.fleet.SetOwn(now, s, c.View)
+	j.onRecord()
+}
+
+// ready begins to probe a service whose daemon listens.
+func (j *judge) ready(s health.Service) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	own := j.own[s]
+	if own.ready {
+		return
+	}
+	own.ready = true
+	j.take(j.now(), s, own.tracker.Started(j.now()))
+	j.publish()
+	if j.ctx != nil {
+		j.probe(j.ctx, s, own)
+	}
+}
+
+// probe starts the prober of an own service. Called with mu held.
+func (j *judge) probe(ctx context.Context, s health.Service, own *ownService) {
+	ctx, own.stop = context.WithCancel(ctx)
+	p := probe.New(probe.Options{Target: j.target(s, j.self), Interval: j.topo.Health.Interval, Timeout: j.topo.Health.Timeout, Net: j.net, Now: j.now, Logger: j.log})
+	j.probers.Go(func() {
+		p.Run(ctx, func(v health.Verdict) {
+			j.change(func(now time.Time) {
+				if ctx.Err() == nil { // a verdict that arrives after the death of its service says nothing
+					j.take(now, s, own.tracker.Observe(now, v))
+				}
+			})
+		})
+	})
+}
+
+// lost withdraws a service whose daemon is gone: a hard cause, acted upon before this returns.
+func (j *judge) lost(s health.Service, why string) {
+	j.change(func(now time.Time) {
+		own := j.own[s]
+		own.ready = false
+		if own.stop != nil {
+			own.stop()
+			own.stop = nil
+		}
+		j.take(now, s, own.tracker.Hard(now, why))
+	})
+}
+
+// draining notes that a daemon wants no new clients, or wants them again.
+func (j *judge) draining(s health.Service, on bool, why string) {
+	j.change(func(now time.Time) { j.take(now, s, j.own[s].tracker.Drain(now, on, why)) })
+}
+
+// watchOthers starts the probes of the POPs that this node's POP observes: every node, every service, at its unicast
+// address, as a client would ask. Called with mu held.
+func (j *judge) watchOthers() {
+	ctx, cancel := context.WithCancel(j.ctx)
+	j.unwatch = cancel
+	for _, p := range j.topo.POPs {
+		if p.Name == j.self.POP.Name || !j.observe && !slices.Contains(health.Observers(j.topo, p.Name), j.self.POP.Name) {
+			continue
+		}
+		for _, s := range health.Services {
+			j.watchPOP(ctx, p, s)
+		}
+	}
+}
+
+// adopt puts another topology, in which this node is the same, under what is known.
+func (j *judge) adopt(topo *topology.Topology) {
+	j.change(func(time.Time) {
+		j.topo = topo
+		j.fleet.Adopt(topo)
+		if j.unwatch != nil {
+			j.unwatch()
+			j.watchOthers()
+		}
+	})
+}
+
+// watchPOP judges one service of one POP by its nodes: it lives while one of them answers.
+func (j *judge) watchPOP(ctx context.Context, p *topology.POP, s health.Service) {
+	states := make([]health.ServiceView, len(p.Nodes)) // guarded by j.mu
+	for i, n := range p.Nodes {
+		tracker := health.NewTracker(health.TrackerOptions{Interval: observeEvery, Timeout: observeTimeout, Fall: observeFall, Rise: observeRise, MaxRise: observeRise})
+		pr := probe.New(probe.Options{Target: j.target(s, n), Interval: observeEvery, Timeout: observeTimeout, Net: j.net, Now: j.now, Logger: j.log})
+		j.probers.Go(func() {
+			pr.Run(ctx, func(v health.Verdict) {
+				j.change(func(now time.Time) {
+					if ctx.Err() != nil {
+						return
+					}
+					c := tracker.Observe(now, v)
+					states[i] = c.View
+					best := slices.MinFunc(states, func(a, b health.ServiceView) int { return int(a.State) - int(b.State) })
+					if best.State == health.Unknown && slices.ContainsFunc(states, func(v health.ServiceView) bool { return v.State != health.Unknown }) {
+						return // another node has not been asked yet
+					}
+					j.fleet.SetObserved(now, p.Name, s, best.State.Usable(), best.Cause.Text)
+					if c.Changed {
+						j.onRecord()
+					}
+				})
+			})
+		})
+	}
+}
+
+// target is the question that tells whether a service of a node lives: a real request through it.
+func (j *judge) target(s health.Service, n *topology.Node) probe.Target {
+	if s == health.DNS {
+		return probe.DNS(address(n, topology.PortDNS))
+	}
+	return probe.HTTP("http://" + address(n, topology.PortHTTP) + topology.HealthPath)
+}
+
+// address is where a node is reached from elsewhere: its first unicast address.
+func address(n *topology.Node, port int) string {
+	return net.JoinHostPort(n.Addrs[0].String(), strconv.Itoa(port))
+}
+
+func (j *judge) setClaims(claims []netip.Prefix) {
+	j.change(func(now time.Time) {
+		j.fleet.SetClaims(now, claims)
+		j.onRecord()
+	})
+}
+
+// record is this node's own word, encoded for gossip.
+func (j *judge) record() ([]byte, error) {
+	j.mu.Lock()
+	r := j.fleet.Record(j.now())
+	j.mu.Unlock()
+	return r.MarshalBinary()
+}
+
+// wish notes what an operator wants and returns it as it now holds.
+func (j *judge) wish(req IntentRequest) (held health.Intent) {
+	intent := health.Intent{Target: req.Target, Kind: health.IntentDrain, Why: req.Why, By: req.By, Lifted: !req.Drain}
+	if req.For > 0 {
+		intent.Expires = j.now().Add(req.For)
+	}
+	state := "drain"
+	if intent.Lifted {
+		state = "undrain"
+	}
+	j.events.Add(event.Event{Kind: event.Intent, Subject: req.Target, State: state, Cause: req.Why, Detail: map[string]string{"by": req.By}})
+	j.change(func(now time.Time) {
+		held = j.fleet.SetIntent(now, intent)
+		j.onRecord()
+	})
+	return held
+}
+
+// leave marks all services of this node as draining: it is about to stop.
+func (j *judge) leave(why string) {
+	j.change(func(now time.Time) {
+		for s, own := range j.own {
+			j.take(now, s, own.tracker.Drain(now, true, why))
+		}
+	})
+}

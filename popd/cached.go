@@ -1,0 +1,116 @@
+package popd
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/catchment-net/catchment/popd/flight"
+	"github.com/catchment-net/catchment/popd/fresh"
+	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/popd/store/mem"
+)
+
+// maxRejoins is how often a request may join a flight only to learn that its answer is another variant's.
+const maxRejoins = 3
+
+// cached answers a GET or HEAD from the store or through a flight.
+func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
+	e, other := s.store.Get(a.primary, a.matches)
+	fwd := "uri-miss"
+	switch {
+	case e != nil:
+		now := s.o.Now()
+		switch e.Policy.Use(now) {
+		case fresh.Fresh:
+			s.metrics.requests.WithLabelValues("hit").Inc()
+			s.serveStored(w, r, e, now)
+			return
+		case fresh.Refresh:
+			s.metrics.requests.WithLabelValues("stale").Inc()
+			s.flights.Background(key.Variant(a.primary, e.Vary, a.header), a.primary, s.fetch(a, e))
+			s.serveStored(w, r, e, now)
+			return
+		}
+		fwd = "stale"
+	case other != nil:
+		fwd = "vary-miss"
+	}
+	switch {
+	case fresh.ParseCacheControl(r.Header["Cache-Control"]).Has("only-if-cached"): // RFC 9111 §5.2.1.7
+		s.refuse(w, http.StatusGatewayTimeout, "only-if-cached", "not in the cache, and the request forbids to ask further")
+	case r.Method == http.MethodHead:
+		s.pass(w, r, a, fwd)
+	default:
+		s.metrics.requests.WithLabelValues("miss").Inc()
+		s.miss(w, r, a, fwd, e, other)
+	}
+}
+
+// miss takes a seat in a flight, and after answers that are another's in the next one.
+func (s *Server) miss(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale, other *mem.Entry) {
+	var vary []string
+	switch {
+	case stale != nil:
+		vary = stale.Vary
+	case other != nil:
+		vary = other.Vary
+	}
+	alone := s.marks.Has(a.primary, s.o.Now())
+	for try := 0; ; try++ {
+		var seat *flight.Seat[*answer]
+		if fetch := s.fetch(a, stale); alone || try == maxRejoins || unkeyed(a.shareable(), vary) {
+			seat = s.flights.Alone(a.primary, fetch)
+		} else {
+			seat = s.flights.Join(key.Variant(a.primary, vary, a.header), a.primary, fetch)
+		}
+		next, done := s.ride(w, r, a, seat, fwd)
+		if done {
+			return
+		}
+		vary, alone = next.vary, alone || !next.storable
+	}
+}
+
+// ride waits for the flight's answer, serves it and gives the seat up. It is not done if the answer is not for this request; what it
+// learned of the URL is in next then.
+func (s *Server) ride(w http.ResponseWriter, r *http.Request, a *ask, seat *flight.Seat[*answer], fwd string) (next answer, done bool) {
+	defer seat.Leave() // also when a broken body panics
+	if !await(w, r, a, seat.Ready()) {
+		return answer{}, true
+	}
+	ans, mine, err := seat.Result()
+	switch {
+	case err != nil:
+		s.fail(w, a, fwd, err)
+		return answer{}, true
+	case !mine:
+		return answer{}, false // not storable: the zero answer says so
+	case !seat.Asker() && ans.variant != key.Variant(a.primary, ans.vary, a.header):
+		return *ans, false
+	}
+	body := seat.Body()
+	defer body.Close()
+	s.serveFlight(w, r, ans, body, fwd, !seat.Asker())
+	return answer{}, true
+}
+
+// await waits for ready, or reports false if the client has gone. Another node that waits on us gets signs of life:
+// without them it would take us for frozen and ask the next shield.
+func await(w http.ResponseWriter, r *http.Request, a *ask, ready <-chan struct{}) bool {
+	var tick <-chan time.Time
+	if a.edge != "" && r.ContentLength == 0 {
+		t := time.NewTicker(signOfLife)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
+		select {
+		case <-ready:
+			return true
+		case <-r.Context().Done():
+			return false
+		case <-tick:
+			w.WriteHeader(http.StatusProcessing)
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package popd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// config is a Config made ready for lookups. It is immutable.
+type config struct {
+	topology *topology.Topology
+	node     *topology.Node // nil without a topology
+	pop      string
+	hosts    map[string]*site.Site
+	any      *site.Site
+	listens  addresses
+	loopID   string // our name in CDN-Loop, the same on all nodes of the fleet
+}
+
+func newConfig(o Options, c Config) (*config, error) {
+	n := &config{topology: c.Topology, pop: o.POP, hosts: map[string]*site.Site{}, any: c.Any, loopID: "catchment-" + o.Node}
+	if c.Topology != nil {
+		name := c.Node
+		if name == "" {
+			name = o.Node
+		}
+		if n.node = c.Topology.Node(name); n.node == nil {
+			return nil, fmt.Errorf("node %q is not in topology %q", name, c.Topology.Name)
+		}
+		n.pop = n.node.POP.Name
+		// Nodes of one fleet share the AS, whatever the folder is called that each of them loaded.
+		n.loopID = fmt.Sprintf("catchment-as%d", c.Topology.ASN)
+	}
+	for _, s := range append(append([]*site.Site(nil), c.Sites...), c.Any) {
+		if s == nil {
+			continue
+		}
+		if err := n.claim(s); err != nil {
+			return nil, err
+		}
+	}
+	n.listens = listening(o, c.Topology, n.node)
+	return n, nil
+}
+
+func (c *config) claim(s *site.Site) error {
+	for _, o := range s.Origins {
+		if o.URL == nil || o.URL.Host == "" || o.URL.Scheme != "http" && o.URL.Scheme != "https" {
+			return fmt.Errorf("site %q: origin %v: want an http or https URL", s.Name, o.URL)
+		}
+	}
+	for _, h := range s.Hosts {
+		if other, ok := c.hosts[h.Name]; ok {
+			return fmt.Errorf("host %q: claimed by site %q and by site %q", h.Name, other.Name, s.Name)
+		}
+		c.hosts[h.Name] = s
+	}
+	return nil
+}
+
+// site finds who a Host header speaks of, and the host's name for keys and origins; nil if nobody here. The port of a
+// site's host is dropped: the client chose it, and an origin that echoes it must not poison what others get.
+func (c *config) site(hostHeader string) (s *site.Site, host string) {
+	full := strings.ToLower(hostHeader)
+	name := full
+	if i := strings.LastIndexByte(full, ':'); i >= 0 && !strings.HasSuffix(full, "]") {
+		name = full[:i]
+	}
+	name = strings.TrimSuffix(name, ".")
+	if s := c.hosts[name]; s != nil && len(s.Origins) > 0 {
+		return s, name
+	}
+	if c.any != nil && name != "" {
+		return c.any, full
+	}
+	return nil, ""
+}

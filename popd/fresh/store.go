@@ -1,0 +1,120 @@
+package fresh
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Rule is what the site's configuration says for a path. The zero value leaves all to the origin.
+type Rule struct {
+	Never bool          // store nothing
+	TTL   time.Duration // freshness lifetime of successful answers, whatever their header says; 0: not set
+	// How long a stale answer may be used where the origin says nothing of it (RFC 5861).
+	IfError, WhileRevalidate time.Duration
+}
+
+// Exchange is a request that went upstream and what came back.
+type Exchange struct {
+	Method                    string
+	Request, Response         http.Header
+	Status                    int
+	RequestTime, ResponseTime time.Time // when the request was sent and the answer's header was received
+}
+
+// Storable reports whether a shared cache may store the answer and give it to others, and if not, why (a constant
+// text for Cache-Status and tests). RFC 9111 §3 and §3.5; where the RFC leaves room we are stricter: an answer that
+// sets cookies is one client's, unless a TTL rule claims the path (Header then strips the cookies).
+func Storable(x Exchange, r Rule) (ok bool, why string) {
+	cc := ParseCacheControl(x.Response["Cache-Control"])
+	byRule := r.applies(x.Status)
+	explicit := cc.Has("public") || cc.Has("max-age") || cc.Has("s-maxage") || x.Response.Get("Expires") != ""
+	switch {
+	case r.Never:
+		return false, "site-rule"
+	case x.Method != http.MethodGet:
+		return false, "method"
+	case !final(x.Status):
+		return false, "status"
+	case cc.Has("must-understand") && !understood[x.Status]:
+		return false, "must-understand" // RFC 9111 §5.2.2.3
+	case x.Request.Get("Authorization") != "" && !cc.Has("public") && !cc.Has("s-maxage") && !cc.Has("must-revalidate"):
+		return false, "authorization" // RFC 9111 §3.5; a rule cannot know whose answer it is
+	case byRule:
+		return true, ""
+	case cc.Has("private"):
+		return false, "private"
+	case cc.Has("no-store") && !cc.Has("must-understand"):
+		return false, "no-store"
+	case len(x.Response["Set-Cookie"]) > 0:
+		return false, "set-cookie"
+	case !explicit && x.Request.Get("Cookie") != "":
+		return false, "cookie" // heuristics are no ground to share what a cookie may have shaped
+	case !explicit && !heuristic[x.Status]:
+		return false, "status"
+	case !explicit && x.Response.Get("Last-Modified") == "" && x.Response.Get("Etag") == "":
+		return false, "no-freshness" // it would be stale at once and could not be validated
+	}
+	return true, ""
+}
+
+// applies: a TTL rule is for content. An error page or a redirect to a log-in keeps the lifetime that the origin gives.
+func (r Rule) applies(status int) bool {
+	return r.TTL > 0 && !r.Never && (status == http.StatusOK || status == http.StatusNonAuthoritativeInfo || status == http.StatusNoContent)
+}
+
+// final reports whether an answer is complete and not about a part or a condition of another one.
+func final(status int) bool {
+	return status >= 200 && status <= 599 && status != http.StatusPartialContent && status != http.StatusNotModified
+}
+
+// heuristic lists the statuses that may be stored without explicit freshness (RFC 9110 §15.1), 206 excepted.
+var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}
+
+// understood lists the statuses whose caching requirements this package implements (RFC 9111 §5.2.2.3).
+var understood = map[int]bool{
+	200: true, 203: true, 204: true, 300: true, 301: true, 302: true, 303: true, 307: true, 308: true,
+	400: true, 401: true, 403: true, 404: true, 405: true, 410: true, 414: true,
+	500: true, 501: true, 502: true, 503: true, 504: true,
+}
+
+// notStored are the fields that are about a connection or a proxy (RFC 9111 §3.1).
+var notStored = []string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// Header returns the fields of an upstream answer that may be stored and passed on: all but those of the connection,
+// those that Connection names, and Age, which is computed anew. Under a TTL rule cookies are stripped, too. The result
+// shares its values with h.
+func Header(h http.Header, status int, r Rule) http.Header {
+	out := make(http.Header, len(h))
+	skip := append(connectionNames(h), notStored...)
+	for name, values := range h {
+		if name == "Age" || slices.Contains(skip, name) {
+			continue
+		}
+		out[name] = values
+	}
+	if r.applies(status) {
+		delete(out, "Set-Cookie")
+	}
+	return out
+}
+
+// Merge is the stored header after a 304 (RFC 9111 §3.2 and §4.3.4): fields of the 304 replace the stored ones, except
+// those that describe the stored bytes.
+func Merge(stored, notModified http.Header) http.Header {
+	out := make(http.Header, len(stored))
+	for name, values := range stored {
+		out[name] = values
+	}
+	keep := append(connectionNames(notModified), notStored...)
+	keep = append(keep, "Age", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Set-Cookie")
+	for name, values := range notModified {
+		if !slices.Contains(keep, name) {
+			out[name] = values
+		}
+	}
+	return out
+}

@@ -1,0 +1,156 @@
+package key
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// MaxVariants is how many answers one URL may have at a time, one per set of selected request fields. A cache keeps
+// the newest.
+const MaxVariants = 32
+
+// maxLanguages is how many languages of an Accept-Language count; the rest is dropped, which bounds the variants that a
+// client can make up.
+const maxLanguages = 8
+
+// Vary reads the Vary fields of an answer: the field names that select it, in lower case, sorted, each once. It is not
+// ok if the answer depends on more than header fields (`*`, RFC 9110 §12.5.5) or a name is no token, and so may never
+// be used again.
+func Vary(values []string) (names []string, ok bool) {
+	for _, line := range values {
+		for name := range strings.SplitSeq(line, ",") {
+			name = strings.ToLower(strings.Trim(name, " \t"))
+			if name == "" {
+				continue
+			}
+			if name == "*" || strings.ContainsFunc(name, func(r rune) bool { return !isTokenRune(r) }) {
+				return nil, false
+			}
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), true
+}
+
+// Variant is the key of the answer to a request with header h among those that the fields named (as by Vary) select.
+// Without names it is primary itself. h must have gone through Normalise.
+func Variant(primary Key, names []string, h http.Header) Key {
+	if len(names) == 0 {
+		return primary
+	}
+	sum := sha256.New()
+	sum.Write(primary[:])
+	for _, name := range names {
+		values := h[http.CanonicalHeaderKey(name)]
+		// A length before each value: no two lists of values can be written alike.
+		fmt.Fprintf(sum, "\x00%s\x00%d", name, len(values))
+		for _, v := range values {
+			v = strings.Join(strings.Fields(v), " ")
+			fmt.Fprintf(sum, "\x00%d\x00%s", len(v), v)
+		}
+	}
+	return Key(sum.Sum(nil))
+}
+
+// Normalise rewrites the two request fields that vary most without a difference in meaning, so that requests which
+// want the same have one variant, and an origin sees exactly what the variant is kept under: Accept-Encoding keeps the
+// codings that we know, in our order, without weights; Accept-Language the languages in the order of their weights.
+func Normalise(h http.Header) {
+	set(h, "Accept-Encoding", acceptEncoding(h["Accept-Encoding"]))
+	set(h, "Accept-Language", acceptLanguage(h["Accept-Language"]))
+}
+
+func set(h http.Header, name, value string) {
+	if value == "" {
+		delete(h, name)
+		return
+	}
+	h[name] = []string{value}
+}
+
+// acceptEncoding keeps of br, gzip and zstd those that the client takes. `*` names no coding that we could rely on; it
+// counts as gzip, which everything reads.
+func acceptEncoding(values []string) string {
+	takes := map[string]bool{}
+	for _, e := range weighted(values) {
+		name := e.name
+		if name == "x-gzip" || name == "*" {
+			name = "gzip"
+		}
+		takes[name] = true
+	}
+	var known []string
+	for _, name := range []string{"br", "gzip", "zstd"} {
+		if takes[name] {
+			known = append(known, name)
+		}
+	}
+	return strings.Join(known, ", ")
+}
+
+func acceptLanguage(values []string) string {
+	list := weighted(values)
+	slices.SortStableFunc(list, func(a, b weightedName) int { return cmp.Compare(b.thousandths, a.thousandths) })
+	var out []string
+	for i, l := range list {
+		if i == maxLanguages {
+			break
+		}
+		if i > 0 {
+			// Only the order counts: de;q=0.8 and de;q=0.5 after en are the same wish.
+			l.name += ";q=0." + strconv.Itoa(10 - i)[:1]
+		}
+		out = append(out, l.name)
+	}
+	return strings.Join(out, ",")
+}
+
+type weightedName struct {
+	name        string
+	thousandths int
+}
+
+// weighted reads a list of names with weights (RFC 9110 §12.4.2); those of weight 0, which are refused, and those that
+// cannot be read are left out, and so is every repetition.
+func weighted(values []string) []weightedName {
+	var list []weightedName
+	for _, line := range values {
+		for item := range strings.SplitSeq(line, ",") {
+			name, params, _ := strings.Cut(item, ";")
+			name = strings.ToLower(strings.TrimSpace(name))
+			q, ok := weight(params)
+			known := slices.ContainsFunc(list, func(e weightedName) bool { return e.name == name })
+			if name == "" || !ok || q == 0 || known || strings.ContainsFunc(name, func(r rune) bool { return !isTokenRune(r) }) {
+				continue
+			}
+			list = append(list, weightedName{name, q})
+		}
+	}
+	return list
+}
+
+func weight(params string) (thousandths int, ok bool) {
+	for p := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil || !(q >= 0 && q <= 1) {
+			return 0, false
+		}
+		return int(q * 1000), true
+	}
+	return 1000, true
+}
+
+// isTokenRune: tchar of RFC 9110 §5.6.2.
+func isTokenRune(r rune) bool {
+	return r < 0x80 && (isUnreserved(byte(r)) || strings.ContainsRune("!#$%&'*+^`|", r))
+}

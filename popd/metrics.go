@@ -1,0 +1,71 @@
+package popd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/catchment-net/catchment/popd/upstream"
+)
+
+// metrics are the counters of a Server. Label values come from fixed lists.
+type metrics struct {
+	requests *prometheus.CounterVec
+	upstream *prometheus.CounterVec
+	bytes    prometheus.Counter
+}
+
+// newMetrics makes the counters of s and registers them where there is a registerer.
+func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "popd_requests_total",
+			Help: "Requests, health probes excepted, by how they were answered.",
+		}, []string{"result"}), // hit, stale, miss, pass, error
+		upstream: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "popd_upstream_requests_total",
+			Help: "Requests sent on, by the tier that answered and how it ended.",
+		}, []string{"tier", "result"}), // shield, origin, none; ok, error, timeout
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "popd_body_bytes_total",
+			Help: "Bytes of bodies written to clients and other nodes.",
+		}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	gauge := func(name, help string, read func() int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
+	}
+	for _, c := range []prometheus.Collector{
+		m.requests, m.upstream, m.bytes,
+		gauge("popd_store_bytes", "Bytes of stored answers.", func() int64 { return s.store.Stats().Bytes }),
+		gauge("popd_store_limit_bytes", "Bytes of stored answers that are allowed.", func() int64 { return s.o.Memory }),
+		gauge("popd_store_entries", "Stored answers.", func() int64 { return s.store.Stats().Entries }),
+		gauge("popd_flights", "Requests to upstreams for answers that may be shared, under way.", func() int64 { return int64(s.flights.Len()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "popd_store_evictions_total",
+			Help: "Stored answers dropped to make room.",
+		}, func() float64 { return float64(s.store.Stats().Evictions) }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of popd: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// countUpstream counts what Do returned and hands it on.
+func (s *Server) countUpstream(a *upstream.Answer, err error) (*upstream.Answer, error) {
+	var e *upstream.Error
+	switch {
+	case err == nil:
+		s.metrics.upstream.WithLabelValues(a.Tier, "ok").Inc()
+	case errors.As(err, &e) && e.Timeout:
+		s.metrics.upstream.WithLabelValues("none", "timeout").Inc()
+	default:
+		s.metrics.upstream.WithLabelValues("none", "error").Inc()
+	}
+	return a, err
+}

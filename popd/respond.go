@@ -1,0 +1,159 @@
+package popd
+
+import (
+	"io"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/fault"
+	"github.com/catchment-net/catchment/popd/flight"
+	"github.com/catchment-net/catchment/popd/fresh"
+	"github.com/catchment-net/catchment/popd/store/mem"
+)
+
+// serveStored answers from a stored entry.
+func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e *mem.Entry, now time.Time) {
+	chunks := e.Body
+	if fault.Is(fault.WrongBody) && len(chunks) > 0 {
+		first := append([]byte(nil), chunks[0]...)
+		first[0] ^= 1
+		chunks = append([][]byte{first}, chunks[1:]...)
+	}
+	s.writeHeader(w, r, e.Header, outcome{
+		status: e.Status, length: e.Length, age: e.Policy.Age(now), aged: true, conditional: true,
+		member: s.member(detailed(r, "", "hit", "ttl="+seconds(e.Policy.TTL(now)))...),
+	}, func() { s.writeBody(w, r, flight.Stored(chunks)) })
+}
+
+// serveFlight answers from a flight.
+func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, fwd string, collapsed bool) {
+	now := s.o.Now()
+	params := []string{"fwd=" + fwd}
+	if ans.fwdStatus != 0 {
+		params = append(params, "fwd-status="+strconv.Itoa(ans.fwdStatus))
+	}
+	if ans.storable && ans.stored {
+		params = append(params, "stored", "ttl="+seconds(ans.policy.TTL(now)))
+	}
+	if collapsed {
+		params = append(params, "collapsed")
+	}
+	age := ans.policy.Age(now)
+	s.writeHeader(w, r, ans.header, outcome{
+		status: ans.status, length: ans.length, age: age, aged: age >= time.Second, conditional: ans.storable, member: s.member(detailed(r, ans.detail, params...)...),
+	}, func() { s.writeBody(w, r, body) })
+}
+
+// outcome is what one answer needs beyond its stored header.
+type outcome struct {
+	status      int
+	length      int64 // bytes of the body, -1 if unknown
+	age         time.Duration
+	aged        bool   // send Age
+	conditional bool   // answer 304 if the client's conditions say so
+	member      string // of Cache-Status
+}
+
+// writeHeader sends the header, and calls body if a body follows.
+func (s *Server) writeHeader(w http.ResponseWriter, r *http.Request, stored http.Header, o outcome, body func()) {
+	hasBody := r.Method != http.MethodHead && o.status != http.StatusNoContent && o.status != http.StatusNotModified
+	if o.conditional && o.status == http.StatusOK && fresh.NotModified(r.Header, stored) {
+		stored, o.status, hasBody = fresh.NotModifiedHeader(stored), http.StatusNotModified, false
+	}
+	h := w.Header()
+	maps.Copy(h, stored)
+	if o.aged {
+		h["Age"] = []string{seconds(o.age)}
+	}
+	h["Via"] = appended(stored["Via"], viaMember(1, 1, s.o.Node))
+	h["Cache-Status"] = appended(stored["Cache-Status"], o.member)
+	if o.length >= 0 && o.status != http.StatusNotModified && o.status != http.StatusNoContent {
+		h["Content-Length"] = []string{strconv.FormatInt(o.length, 10)}
+	}
+	if _, set := h["Content-Type"]; !set {
+		h["Content-Type"] = nil // keeps net/http from guessing one
+	}
+	w.WriteHeader(o.status)
+	if hasBody {
+		body()
+	}
+}
+
+// writeBody copies the body to the client. One that breaks off must not look whole: the connection is cut.
+func (s *Server) writeBody(w http.ResponseWriter, r *http.Request, body flight.Body) {
+	rc := http.NewResponseController(w)
+	for {
+		p, err := body.Next(r.Context())
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		// Not every writer has deadlines; those of a server do.
+		_ = rc.SetWriteDeadline(s.deadline())
+		if _, err := w.Write(p); err != nil {
+			return // the client has gone
+		}
+		s.metrics.bytes.Add(float64(len(p)))
+		if body.Live() {
+			if err := rc.Flush(); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// deadline bounds one write to a client that reads nothing.
+func (s *Server) deadline() time.Time { return time.Now().Add(s.o.Stall) } //nolint:forbidigo // sockets know only the wall clock
+
+// member is our member of Cache-Status (RFC 9211 §2).
+func (s *Server) member(params ...string) string {
+	return sfItem(s.o.Node) + "; " + strings.Join(params, "; ")
+}
+
+// detailed adds the detail parameter: why an answer is as it is, or, in an answer to another node, that this tier is the
+// shield.
+func detailed(r *http.Request, detail string, params ...string) []string {
+	if r.Context().Value(internalKey{}) != nil {
+		detail = "shield"
+	}
+	if detail == "" {
+		return params
+	}
+	return append(params, "detail="+detail)
+}
+
+// sfItem writes a name as a structured field's token where it is one, else as its string (RFC 8941 §3.3).
+func sfItem(name string) string {
+	first := name[0] | 0x20
+	token := first >= 'a' && first <= 'z'
+	for i := 0; token && i < len(name); i++ {
+		c := name[i]
+		token = c == '-' || c == '.' || c == '_' || '0' <= c && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
+	}
+	if token {
+		return name
+	}
+	return strconv.QuoteToASCII(name)
+}
+
+func viaMember(major, minor int, node string) string {
+	return strconv.Itoa(major) + "." + strconv.Itoa(minor) + " " + node
+}
+
+func appended(have []string, member string) []string {
+	return []string{strings.Join(append(append([]string(nil), have...), member), ", ")}
+}
+
+// seconds rounds down, as Age and ttl do.
+func seconds(d time.Duration) string {
+	n := int64(d / time.Second)
+	if d < 0 && d%time.Second != 0 {
+		n--
+	}
+	return strconv.FormatInt(n, 10)
+}

@@ -1,0 +1,318 @@
+// Package upstream asks for what a cache does not have: a shield POP first, the next shield, then an origin.
+//
+//	edge ──mutual TLS :7950, Catchment-Tier: edge=NODE──► shield ──► origin
+//	     ◄── 102 every 200 ms while it waits itself ────
+//
+// A shield that is silent is left for the next one long before an origin would be given up: its host may be frozen
+// while its kernel still takes connections.
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// The header fields of requests between nodes. Only the internal listener believes them.
+const (
+	TierField   = "Catchment-Tier"   // "edge=NODE": who asks
+	SchemeField = "Catchment-Scheme" // of the client's URL
+)
+
+// Options configures a Client. All durations and limits must be set.
+type Options struct {
+	Node                 string
+	Net                  underlay.Net
+	ClientTLS, OriginTLS *tls.Config
+	Insecure             bool          // plain HTTP between nodes if ClientTLS is nil
+	Connect              time.Duration // to open a connection
+	FirstByte            time.Duration // an origin's, from the end of the request to the header
+	Silence              time.Duration // a shield's, without a sign of life
+	Stall                time.Duration // of a body
+	MaxHeaderBytes       int64
+	Now                  func() time.Time
+}
+
+// Client asks shields and origins. Its methods are safe for concurrent use.
+type Client struct {
+	o        Options
+	shields  *http.Transport
+	origins  *http.Transport
+	nodes    atomic.Pointer[map[string][]netip.Addr]
+	requests atomic.Uint64 // counts choices among weighted origins
+}
+
+// Request is what to ask for.
+type Request struct {
+	Method  string
+	URL     key.URL // scheme and host are the client's
+	Target  string  // path and query to send; empty means those of URL
+	Header  http.Header
+	Body    io.Reader // nil if there is none
+	Length  int64     // of Body in bytes, -1 if unknown
+	Shields []*topology.Node
+	Origins []site.Origin
+	// OriginHost sends the origin's own name as Host instead of the client's.
+	OriginHost bool
+}
+
+// Answer is an upstream's answer. Its body must be closed.
+type Answer struct {
+	*http.Response
+	Tier                      string // "shield" or "origin"
+	RequestTime, ResponseTime time.Time
+}
+
+// Error says that no upstream gave an answer.
+type Error struct {
+	Timeout bool // the last one was too slow, rather than unreachable or broken
+	Err     error
+}
+
+// Error is error's.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap is for errors.Is and errors.As.
+func (e *Error) Unwrap() error { return e.Err }
+
+// dialError marks a failure before the first byte of a request, after which even a POST may be tried elsewhere.
+type dialError struct{ error }
+
+// Unwrap is for errors.Is and errors.As.
+func (e dialError) Unwrap() error { return e.error }
+
+var errSilent = errors.New("no sign of life")
+
+// New checks the options. It opens no connection.
+func New(o Options) (*Client, error) {
+	if o.Node == "" || o.Net == nil || o.Connect <= 0 || o.FirstByte <= 0 || o.Silence <= 0 || o.Stall <= 0 || o.Now == nil {
+		return nil, fmt.Errorf("upstream of node %q: name, network, clock and time limits must be set", o.Node)
+	}
+	c := &Client{o: o}
+	c.shields = c.transport(c.dialNode)
+	// A shield may itself try several origins; what ends a dead one sooner is its silence.
+	c.shields.ResponseHeaderTimeout = 4 * (o.Connect + o.FirstByte)
+	if o.ClientTLS != nil {
+		c.shields.TLSClientConfig = o.ClientTLS.Clone()
+		c.shields.TLSClientConfig.MinVersion = tls.VersionTLS13
+	}
+	c.origins = c.transport(c.dialOrigin)
+	c.origins.ResponseHeaderTimeout = o.FirstByte
+	c.origins.TLSClientConfig = o.OriginTLS.Clone()
+	return c, nil
+}
+
+func (c *Client) transport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		DisableCompression:     true, // the bytes are passed on as they come
+		TLSHandshakeTimeout:    c.o.Connect,
+		MaxIdleConnsPerHost:    32,
+		MaxIdleConns:           256,
+		IdleConnTimeout:        30 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: c.o.MaxHeaderBytes,
+	}
+}
+
+// SetTopology tells where the nodes are. Connections to nodes of an older topology are closed when idle.
+func (c *Client) SetTopology(t *topology.Topology) {
+	nodes := map[string][]netip.Addr{}
+	if t != nil {
+		for _, n := range t.Nodes() {
+			nodes[n.Name] = n.Addrs
+		}
+	}
+	c.nodes.Store(&nodes)
+	c.shields.CloseIdleConnections()
+}
+
+// CloseIdle closes all connections that are not in use.
+func (c *Client) CloseIdle() {
+	c.shields.CloseIdleConnections()
+	c.origins.CloseIdleConnections()
+}
+
+func (c *Client) dialOrigin(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.Connect)
+	defer cancel()
+	conn, err := c.o.Net.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	return conn, nil
+}
+
+// dialNode connects to a node by name, trying its addresses in order.
+func (c *Client) dialNode(ctx context.Context, network, address string) (net.Conn, error) {
+	name, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	var addrs []netip.Addr
+	if nodes := c.nodes.Load(); nodes != nil {
+		addrs = (*nodes)[name]
+	}
+	err = fmt.Errorf("node %q has no address", name)
+	for _, a := range addrs {
+		var conn net.Conn
+		if conn, err = c.dialOrigin(ctx, network, net.JoinHostPort(a.String(), port)); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, dialError{err}
+}
+
+// Do asks the shields in order, then the origins by weight, and returns the first answer. What may not be repeated
+// (any method but GET and HEAD) goes to the next one only if no byte of it was sent. The error is an *Error.
+func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	repeatable := r.Method == http.MethodGet || r.Method == http.MethodHead
+	var last error
+	attempt := func(tier string, send func() (*http.Response, error)) (a *Answer, final bool) {
+		start := c.o.Now()
+		resp, err := send()
+		if err == nil && tier == "shield" && resp.StatusCode == http.StatusMisdirectedRequest && repeatable {
+			_ = resp.Body.Close() // it has not heard of the site yet; the next one may
+			err = errors.New("does not know the host")
+		}
+		if err == nil {
+			return &Answer{Response: resp, Tier: tier, RequestTime: start, ResponseTime: c.o.Now()}, true
+		}
+		last = err
+		var dial dialError
+		return nil, ctx.Err() != nil || !repeatable && !errors.As(err, &dial)
+	}
+	for _, n := range r.Shields {
+		if a, final := attempt("shield", func() (*http.Response, error) { return c.askShield(ctx, r, n) }); final {
+			return a, c.failure(a, last)
+		}
+	}
+	for _, o := range Order(r.Origins, c.requests.Add(1)) {
+		if a, final := attempt("origin", func() (*http.Response, error) { return c.askOrigin(ctx, r, o) }); final {
+			return a, c.failure(a, last)
+		}
+	}
+	if last == nil {
+		last = errors.New("site has no origin")
+	}
+	return nil, c.failure(nil, last)
+}
+
+func (c *Client) failure(a *Answer, err error) error {
+	if a != nil {
+		return nil
+	}
+	var t interface{ Timeout() bool }
+	timeout := errors.Is(err, errSilent) || errors.As(err, &t) && t.Timeout()
+	return &Error{Timeout: timeout, Err: err}
+}
+
+func (c *Client) askOrigin(ctx context.Context, r Request, o site.Origin) (*http.Response, error) {
+	host := r.URL.Host
+	if r.OriginHost {
+		host = o.URL.Host
+	}
+	req, err := newRequest(r, o.URL.Scheme, o.URL.Host, o.URL.EscapedPath(), host)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.send(ctx, c.origins, req, 0)
+	if err != nil {
+		return nil, fmt.Errorf("ask origin %q: %w", o.URL, err)
+	}
+	return resp, nil
+}
+
+func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*http.Response, error) {
+	scheme := "https"
+	if c.o.ClientTLS == nil {
+		if !c.o.Insecure {
+			return nil, dialError{fmt.Errorf("ask shield %q: no TLS keys", n.Name)}
+		}
+		scheme = "http"
+	}
+	req, err := newRequest(r, scheme, net.JoinHostPort(n.Name, strconv.Itoa(topology.PortInternal)), "", r.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = req.Header.Clone()
+	req.Header.Set(TierField, "edge="+c.o.Node)
+	req.Header.Set(SchemeField, r.URL.Scheme)
+	silence := c.o.Silence
+	if r.Body != nil {
+		silence = 0 // it has nothing to say before it has read the body
+	}
+	resp, err := c.send(ctx, c.shields, req, silence)
+	if err != nil {
+		return nil, fmt.Errorf("ask shield %q: %w", n.Name, err)
+	}
+	return resp, nil
+}
+
+// newRequest aims r at a host. The path goes out byte for byte as it stands in the target.
+func newRequest(r Request, scheme, address, base, host string) (*http.Request, error) {
+	target := r.Target
+	if target == "" {
+		target = r.URL.RequestURI()
+	}
+	u, err := url.ParseRequestURI(scheme + "://" + address + trimSlash(base) + target)
+	if err != nil {
+		return nil, fmt.Errorf("ask for %q: %w", target, err)
+	}
+	req := &http.Request{
+		Method: r.Method, URL: u, Host: host, Header: r.Header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if r.Body != nil {
+		req.Body, req.ContentLength = io.NopCloser(r.Body), r.Length
+	}
+	return req, nil
+}
+
+func trimSlash(path string) string {
+	for len(path) > 0 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
+	}
+	return path
+}
+
+// send does one exchange. With silence, it ends when neither connection, header nor 1xx came for that long.
+func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request, silence time.Duration) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if silence > 0 {
+		timer := time.AfterFunc(silence, func() { cancel(errSilent) })
+		defer timer.Stop()
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			Got1xxResponse: func(int, textproto.MIMEHeader) error {
+				timer.Reset(silence)
+				return nil
+			},
+		})
+	}
+	resp, err := t.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &watchedBody{body: resp.Body, cancel: cancel, stall: c.o.Stall}
+	return resp, nil
+}

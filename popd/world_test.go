@@ -1,0 +1,249 @@
+package popd_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/popd"
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
+)
+
+// limit bounds every wait of these tests.
+const limit = 10 * time.Second
+
+// mapNet carries topology addresses over loopback: what listens gets a port of the host, and a dial finds it.
+type mapNet struct {
+	mu sync.Mutex
+	at map[string]string
+}
+
+func newMapNet() *mapNet { return &mapNet{at: map[string]string{}} }
+
+func (m *mapNet) set(addr, real string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at[addr] = real
+}
+
+func (m *mapNet) find(addr string) (string, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	real, ok := m.at[addr]
+	return real, ok
+}
+
+func (m *mapNet) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	l, err := underlay.Host{}.Listen(ctx, network, "127.0.0.1:0")
+	if err == nil {
+		m.set(address, l.Addr().String())
+	}
+	return l, err
+}
+
+func (m *mapNet) ListenPacket(context.Context, string, string) (net.PacketConn, error) {
+	return nil, fmt.Errorf("popd opens no datagram sockets")
+}
+
+func (m *mapNet) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	real, ok := m.find(address)
+	if !ok {
+		return nil, fmt.Errorf("no route to %q", address)
+	}
+	return underlay.Host{}.DialContext(ctx, network, real)
+}
+
+// clock is a wall clock that a test can move on.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) forward(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// world is a network with an origin and caches.
+type world struct {
+	t      *testing.T
+	net    *mapNet
+	clock  *clock
+	topo   *topology.Topology
+	site   *site.Site
+	asked  atomic.Int64 // requests that the origin got
+	origin http.HandlerFunc
+}
+
+// newWorld has an origin that runs handler, one site (www.shop.example) and the POPs ams (a shield), fra and nyc.
+func newWorld(t *testing.T, handler http.HandlerFunc) *world {
+	t.Helper()
+	w := &world{t: t, net: newMapNet(), clock: &clock{}, origin: handler}
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.asked.Add(1)
+		rw.Header().Set("Date", w.clock.now().UTC().Format(http.TimeFormat))
+		w.origin(rw, r)
+	}))
+	t.Cleanup(srv.Close)
+	w.net.set("origin.shop.example:80", srv.Listener.Addr().String())
+	w.topo = &topology.Topology{Name: "test", ASN: 64500, Anycast: topology.Anycast{Web: []netip.Addr{netip.MustParseAddr("192.0.2.80")}}}
+	for i, name := range []string{"ams", "fra", "nyc"} {
+		p := &topology.POP{Name: name, Index: i, Shield: name == "ams"}
+		p.Nodes = []*topology.Node{{Name: name + "1", POP: p, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{203, 0, 113, byte(16*i + 1)})}}}
+		w.topo.POPs = append(w.topo.POPs, p)
+	}
+	w.site = &site.Site{
+		Name: "shop", Hosts: []*site.Host{{Name: "www.shop.example"}},
+		Origins: []site.Origin{{URL: mustURL(t, "http://origin.shop.example"), Weight: 1}},
+		Cache: site.Cache{
+			Key:   site.Key{DropQuery: []string{"utm_*"}},
+			Rules: []site.Rule{{Path: "/cart/*", Never: true}, {Path: "/static/*", TTL: time.Hour}},
+		},
+	}
+	return w
+}
+
+func mustURL(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// node runs the cache of a node until the test ends.
+func (w *world) node(name string, change func(*popd.Options)) *popd.Server {
+	w.t.Helper()
+	o := popd.Options{Node: name, Net: w.net, Insecure: true, Memory: 8 << 20, Now: w.clock.now}
+	if change != nil {
+		change(&o)
+	}
+	ready := make(chan struct{})
+	o.Ready = func([]string) { close(ready) }
+	s, err := popd.New(o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := s.Apply(popd.Config{Topology: w.topo, Sites: []*site.Site{w.site}}); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("run %s: %v", name, err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-done:
+		w.t.Fatalf("run %s: %v", name, err)
+	}
+	return s
+}
+
+// shield runs ams1 alone; its anycast address is where get goes.
+func (w *world) shield() *popd.Server { return w.node("ams1", nil) }
+
+// reply is an answer as a client saw it.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	closes bool  // the server said that it closes the connection
+	err    error // of the body
+}
+
+// last is the last member of Cache-Status.
+func (r reply) last() string {
+	members := strings.Split(strings.Join(r.header["Cache-Status"], ", "), ", ")
+	return members[len(members)-1]
+}
+
+// do sends one request on a connection of its own. Header lines are "Name: value".
+func (w *world) do(method, addr, target string, lines ...string) (reply, error) {
+	real, ok := w.net.find(addr)
+	if !ok {
+		return reply{}, fmt.Errorf("nothing listens on %q", addr)
+	}
+	c, err := net.Dial("tcp", real)
+	if err != nil {
+		return reply{}, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		return reply{}, err
+	}
+	host := "Host: www.shop.example\r\n"
+	for _, l := range lines {
+		if strings.HasPrefix(l, "Host:") {
+			host = ""
+		}
+	}
+	text := method + " " + target + " HTTP/1.1\r\n" + host
+	for _, l := range lines {
+		text += l + "\r\n"
+	}
+	if _, err := io.WriteString(c, text+"\r\n"); err != nil {
+		return reply{}, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, string(body), resp.Close, err}, nil
+}
+
+// web is the anycast address of the node that was started last.
+const web = "192.0.2.80:80"
+
+func (w *world) get(target string, lines ...string) reply {
+	w.t.Helper()
+	r, err := w.do("GET", web, target, lines...)
+	if err != nil {
+		w.t.Fatalf("GET %s: %v", target, err)
+	}
+	return r
+}
+
+// wantAsked checks how many requests the origin got so far.
+func (w *world) wantAsked(n int64) {
+	w.t.Helper()
+	if got := w.asked.Load(); got != n {
+		w.t.Errorf("the origin was asked %d times, want %d", got, n)
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within %v: %s", limit, what)
+}
+
+// answer makes an origin handler that sends these header lines and this body.
+func answer(body string, lines ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, l := range lines {
+			name, value, _ := strings.Cut(l, ": ")
+			w.Header().Add(name, value)
+		}
+		_, _ = io.WriteString(w, body)
+	}
+}

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -49,10 +50,7 @@ func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
 func (d delegate) LocalState(bool) []byte {
 	p := d.p
 	p.mu.RLock()
-	states := make(map[string]State, len(p.states))
-	for key, s := range p.states {
-		states[key] = s
-	}
+	states := maps.Clone(p.states)
 	p.mu.RUnlock()
 	var buf []byte
 	for key, s := range states {

@@ -70,9 +70,9 @@ func FuzzEntries(f *testing.F) {
 	f.Add([]byte{0})
 	f.Fuzz(func(t *testing.T, buf []byte) {
 		total := 0
-		entries(buf, func(key string, payload []byte) { total += len(key) + len(payload) })
-		if total > len(buf) {
-			t.Errorf("%d bytes came out of %d", total, len(buf))
+		err := entries(buf, func(key string, payload []byte) { total += len(key) + len(payload) })
+		if total > len(buf) || err == nil && len(buf) > 0 && total == 0 {
+			t.Errorf("%d bytes came out of %d, %v", total, len(buf), err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"maps"
@@ -160,8 +161,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 	list, err := memberlist.Create(p.config(t))
 	if err != nil {
-		t.Shutdown()
-		return fmt.Errorf("join gossip pool %q: %w", p.label(), err)
+		return errors.Join(fmt.Errorf("join gossip pool %q: %w", p.label(), err), t.Shutdown())
 	}
 	p.list.Store(list)
 	p.o.Ready(t.addr.String())

@@ -60,6 +60,12 @@ func (s *news) of(author string) string {
 	return s.all[author]
 }
 
+func (s *news) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.took
+}
+
 func (s *news) set(own string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,6 +131,7 @@ func (w *world) start(t *testing.T, i, of int, kind Kind) *member {
 
 // within runs fn in a bubble with five members that know one another, over links of 40 ms.
 func within(t *testing.T, kind Kind, link simnet.Link, fn func(t *testing.T, w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{net: simnet.New(1, link)}
 		for i := range 5 {
@@ -178,7 +185,7 @@ func await(t *testing.T, limit time.Duration, what string, ok func() bool) time.
 	return time.Since(began)
 }
 
-func TestNewsReachesAllInUnderASecond(t *testing.T) {
+func TestNewsReachesAllInTime(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		kind  Kind
@@ -186,19 +193,28 @@ func TestNewsReachesAllInUnderASecond(t *testing.T) {
 		limit time.Duration
 	}{
 		{"over the Internet, one message a link delay away", Fleet, simnet.Link{Delay: 40 * time.Millisecond}, 50 * time.Millisecond},
-		{"over the Internet with 30 % loss", Fleet, simnet.Link{Delay: 40 * time.Millisecond, Loss: 0.3}, time.Second},
+		// Who says what he says every 500 ms, as nodes do, gets through within the 2 s for which a word counts. (Of single
+		// messages about one in 250 waits for the next full exchange.)
+		{"over the Internet with 30 % loss", Fleet, simnet.Link{Delay: 40 * time.Millisecond, Loss: 0.3}, 2 * time.Second},
 		{"in a POP", POP, simnet.Link{Delay: 200 * time.Microsecond}, 10 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			within(t, tt.kind, tt.link, func(t *testing.T, w *world) {
+				t.Helper()
 				for round := range 5 {
 					text := fmt.Sprint("hello", round)
-					if err := w.members[round].Send("news", []byte(w.members[round].name+"="+text)); err != nil {
-						t.Fatal(err)
-					}
+					from := w.members[round]
+					began := time.Now()
+					said := 0
 					await(t, tt.limit, "the news", func() bool {
+						if time.Since(began) >= time.Duration(said)*500*time.Millisecond {
+							said++
+							if err := from.Send("news", []byte(from.name+"="+text)); err != nil {
+								t.Fatal(err)
+							}
+						}
 						return !slices.ContainsFunc(w.members, func(m *member) bool {
-							return m != w.members[round] && m.of(w.members[round].name) != text
+							return m != from && m.of(from.name) != text
 						})
 					})
 				}
@@ -209,6 +225,7 @@ func TestNewsReachesAllInUnderASecond(t *testing.T) {
 
 func TestEachMessageIsTakenOnce(t *testing.T) {
 	within(t, Fleet, simnet.Link{Delay: time.Millisecond}, func(t *testing.T, w *world) {
+		t.Helper()
 		for range 20 {
 			if err := w.members[0].Send("news", []byte("n1=x")); err != nil {
 				t.Fatal(err)
@@ -216,8 +233,8 @@ func TestEachMessageIsTakenOnce(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		for _, m := range w.members[1:] {
-			if m.took != 20 {
-				t.Errorf("%s took %d messages of 20", m.name, m.took)
+			if took := m.count(); took != 20 {
+				t.Errorf("%s took %d messages of 20", m.name, took)
 			}
 			if again := counted(t, m.reg, "gossip_received_total", "again"); again == 0 {
 				t.Errorf("%s got no second copy: gossip did not pass anything on", m.name)
@@ -228,6 +245,7 @@ func TestEachMessageIsTakenOnce(t *testing.T) {
 
 func TestPoolsThatWereCutApartMeetAgainWithinTenSeconds(t *testing.T) {
 	within(t, Fleet, simnet.Link{Delay: 40 * time.Millisecond}, func(t *testing.T, w *world) {
+		t.Helper()
 		left := []netip.Addr{addrOf(0), addrOf(1)}
 		w.net.Partition(left)
 		await(t, time.Minute, "each side to forget the other", func() bool {
@@ -243,14 +261,18 @@ func TestPoolsThatWereCutApartMeetAgainWithinTenSeconds(t *testing.T) {
 		w.net.Heal()
 		took := await(t, 10*time.Second, "all five to meet again", func() bool { return w.all(5) })
 		t.Logf("met again after %v", took)
-		await(t, 20*time.Second, "the states to be exchanged across", func() bool { // Timing.Exchange is 15 s
-			return w.members[0].of("n5") == "back" || w.members[1].of("n5") == "back"
+		// Whoever joined across exchanged states with the other side.
+		await(t, time.Second, "the states to come across", func() bool {
+			return slices.ContainsFunc([]string{"n3", "n4", "n5"}, func(name string) bool {
+				return w.members[0].of(name) == "back" || w.members[1].of(name) == "back"
+			})
 		})
 	})
 }
 
 func TestDeathAndReturnAreEvents(t *testing.T) {
 	within(t, POP, simnet.Link{Delay: 200 * time.Microsecond}, func(t *testing.T, w *world) {
+		t.Helper()
 		watcher := w.members[0]
 		_, seq, _ := watcher.events.After(0)
 		w.members[4].stop()
@@ -275,6 +297,7 @@ func TestDeathAndReturnAreEvents(t *testing.T) {
 
 func TestLeaveIsKnownAtOnceAndDoesNotJoinAgain(t *testing.T) {
 	within(t, Fleet, simnet.Link{Delay: 40 * time.Millisecond}, func(t *testing.T, w *world) {
+		t.Helper()
 		if err := w.members[2].Leave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -292,6 +315,7 @@ func TestLeaveIsKnownAtOnceAndDoesNotJoinAgain(t *testing.T) {
 
 func TestOversizeIsRefusedAtTheCallAndTheLargestArrives(t *testing.T) {
 	within(t, Fleet, simnet.Link{Delay: time.Millisecond}, func(t *testing.T, w *world) {
+		t.Helper()
 		from := w.members[0]
 		limit := from.MaxPayload("news")
 		if limit < 1300 || limit > 1380 {
@@ -360,7 +384,11 @@ func TestPoolsWithAnotherLabelOrKeyStayApart(t *testing.T) {
 						t.Fatal(err)
 					}
 					pools = append(pools, p)
-					running.Go(func() { p.Run(ctx) })
+					running.Go(func() {
+						if err := p.Run(ctx); err != nil {
+							t.Error(err)
+						}
+					})
 				}
 				time.Sleep(20 * time.Second)
 				for _, p := range pools {

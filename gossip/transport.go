@@ -86,7 +86,7 @@ func (t *transport) readPackets() {
 			}
 			continue
 		}
-		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()} //nolint:forbidigo // memberlist compares it with time.Now
+		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
 		select {
 		case t.in <- p:
 		case <-t.ctx.Done():
@@ -139,7 +139,7 @@ func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, e
 		return time.Time{}, fmt.Errorf("send gossip to %q: %w", a.Addr, err)
 	}
 	_, err = t.packets.WriteTo(b, net.UDPAddrFromAddrPort(to))
-	return time.Now(), err //nolint:forbidigo // memberlist compares it with time.Now
+	return time.Now(), err
 }
 
 // WriteTo is WriteToAddress for a member whose name is not known.

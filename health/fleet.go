@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -105,9 +106,7 @@ func (f *Fleet) Record(now time.Time) Record {
 		Node: f.name, Incarnation: f.incarnation, Seq: f.seq,
 		Services: map[Service]ServiceView{}, Claims: f.claims,
 	}
-	for s, v := range f.own {
-		r.Services[s] = v
-	}
+	maps.Copy(r.Services, f.own)
 	if f.self != nil {
 		r.Draining, r.Why = f.drained(now, f.name, f.self.POP.Name)
 	}
@@ -173,9 +172,7 @@ func (f *Fleet) nodeView(now time.Time, n *topology.Node) NodeView {
 	nv := NodeView{POP: n.POP.Name, Services: map[Service]ServiceView{}}
 	nv.Draining, nv.Why = f.drained(now, n.Name, n.POP.Name)
 	if n.Name == f.name {
-		for s, own := range f.own {
-			nv.Services[s] = own
-		}
+		maps.Copy(nv.Services, f.own)
 		nv.Claims, nv.Claimed, nv.Heard = f.claims, now, true
 		return nv
 	}
@@ -183,9 +180,7 @@ func (f *Fleet) nodeView(now time.Time, n *topology.Node) NodeView {
 	if !ok {
 		return nv
 	}
-	for s, said := range w.rec.Services {
-		nv.Services[s] = said
-	}
+	maps.Copy(nv.Services, w.rec.Services)
 	nv.Claims, nv.Claimed = w.rec.Claims, w.at
 	_, nv.Heard = f.fresh(now, n.Name)
 	if nv.Heard && w.rec.Draining && !nv.Draining && !f.lifted(now, n.Name) && !f.lifted(now, n.POP.Name) {

@@ -43,6 +43,7 @@ type scene struct {
 }
 
 func newScene(t *testing.T, topo *topology.Topology, self string) *scene {
+	t.Helper()
 	return &scene{t: t, now: epoch, fleet: health.NewFleet(topo, self)}
 }
 

@@ -94,7 +94,7 @@ func (f *Fleet) popView(now time.Time, v *View, p *topology.POP, polls map[watch
 
 // popDrain reports whether all of a POP drains: by an intent on it, or since every node of it that is heard does.
 func (f *Fleet) popDrain(now time.Time, v *View, p *topology.POP) (why string, drain bool) {
-	if on, why := f.drained(now, p.Name); on {
+	if drain, why = f.drained(now, p.Name); drain {
 		return why, true
 	}
 	for _, n := range p.Nodes {

@@ -17,8 +17,8 @@ const second = time.Second
 
 // drive feeds a tracker one verdict a second and returns the state after the last. A letter is one second:
 //
-//	+ good   - bad   l bad, but its timer was late   g good, but late   r refused   . no verdict, the watchdog looks
-//	H the process dies   S it is started again   z the watchdog itself comes a minute late
+//   - good   - bad   l bad, but its timer was late   g good, but late   r refused   . no verdict, the watchdog looks
+//     H the process dies   S it is started again   z the watchdog itself comes a minute late
 func drive(o health.TrackerOptions, script string) (*health.Tracker, health.ServiceView) {
 	o.Interval, o.Timeout = second, 800*time.Millisecond
 	t := health.NewTracker(o)

@@ -5,6 +5,7 @@ package health
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -130,11 +131,8 @@ func (v *View) Claimants(prefix netip.Prefix, except string, now time.Time, maxA
 		if n.POP == except || seen[n.POP] || now.Sub(n.Claimed) > maxAge {
 			continue
 		}
-		for _, c := range n.Claims {
-			if c == prefix {
-				seen[n.POP] = true
-				break
-			}
+		if slices.Contains(n.Claims, prefix) {
+			seen[n.POP] = true
 		}
 	}
 	return len(seen)

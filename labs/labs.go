@@ -25,7 +25,8 @@ type Lab interface {
 	// Calls of fn do not overlap.
 	Sample(ctx context.Context, loads []Load, fn func(Sample)) error
 	// Events calls fn for every event of every node, router and fault from now on, until ctx is done. Calls of fn do
-	// not overlap. Events of one source come in order; those of several are as close to it as their arrival.
+	// not overlap. Events of one source come in order; those of several are as close to it as their arrival. The first may be every router's
+	// best path as it is, with the time at which it became so; otherwise Status lists them.
 	Events(ctx context.Context, fn func(event.Event)) error
 	// Exec runs a command on a node, in the node's own surroundings.
 	Exec(ctx context.Context, node string, argv []string, stdout, stderr io.Writer) error
@@ -117,7 +118,7 @@ type Status struct {
 	Since   time.Time      `json:"since"`
 	Nodes   []NodeStatus   `json:"nodes"`
 	Clients []ClientStatus `json:"clients"`
-	Routers []RouterStatus `json:"routers"`
+	Routers []RouterStatus `json:"routers,omitempty"` // may be empty where Events begins with every best path
 }
 
 // RouterStatus is what one network's router prefers. A drill takes it as the state before the first Best event.

@@ -132,7 +132,6 @@ func (h *hub) heard(s health.Service, r report) {
 	p.said = r
 	h.mu.Unlock()
 	if r.Ready && !was.Ready {
-		h.o.Events.Add(event.Event{Kind: event.Process, Subject: serviceName(s), State: "ready"})
 		h.judge.ready(s)
 	}
 	if r.Draining != was.Draining {

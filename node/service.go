@@ -126,36 +126,37 @@ func (s *Service) Run(ctx context.Context) error {
 // judgeAlone gives the daemon Views from its own probes for as long as it has no hub. The last View of the hub stays in
 // force until the probes have something to say.
 func (s *Service) judgeAlone(ctx context.Context) error {
-	var stop context.CancelFunc
-	var running sync.WaitGroup
-	end := func() {
-		if stop != nil {
-			stop()
-			running.Wait()
-			stop = nil
-		}
-	}
-	defer end()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case alone := <-s.alone:
-			end()
-			if !alone {
-				continue
+			for alone {
+				alone = s.judgeUntil(ctx)
 			}
-			j := newJudge(s.topo, s.self, s.o.Net, s.o)
-			j.observe = true
-			j.onView = s.daemon.SetView
-			var life context.Context
-			life, stop = context.WithCancel(ctx) //nolint:fatcontext // each round ends the one before
-			running.Go(func() {
-				if err := j.run(life); err != nil {
-					s.o.Logger.Error("own probes ended", "error", err)
-				}
-			})
 		}
+	}
+}
+
+// judgeUntil judges by own probes until ctx is done or the hub comes or goes, and reports whether it is still away.
+func (s *Service) judgeUntil(ctx context.Context) (alone bool) {
+	ctx, stop := context.WithCancel(ctx)
+	j := newJudge(s.topo, s.self, s.o.Net, s.o)
+	j.observe = true
+	j.onView = s.daemon.SetView
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := j.run(ctx); err != nil {
+			s.o.Logger.Error("own probes ended", "error", err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case alone = <-s.alone:
+		return alone
 	}
 }
 

@@ -31,12 +31,12 @@ func TestLatenessOfOwnTimersIsMeasured(t *testing.T) {
 			}
 		})
 		want := []struct {
-			at, late time.Duration
+			at, late int // ms
 			ok       bool
 		}{{0, 0, true}, {100, 0, true}, {200, 250, false}, {600, 0, true}, {700, 0, true}}
 		for i, w := range want {
 			v := got[i]
-			if v.Fired.Sub(began) != w.at*time.Millisecond || v.Late != w.late*time.Millisecond || v.OK != w.ok {
+			if v.Fired.Sub(began).Milliseconds() != int64(w.at) || v.Late.Milliseconds() != int64(w.late) || v.OK != w.ok {
 				t.Errorf("probe %d: got at %v, late %v, OK %t; want at %dms, late %dms, OK %t", i, v.Fired.Sub(began), v.Late, v.OK, w.at, w.late, w.ok)
 			}
 		}

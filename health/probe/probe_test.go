@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -87,6 +88,7 @@ func TestHTTPBodyMustEnd(t *testing.T) {
 
 // silent is a stopped process: the kernel accepts for it, and nobody answers.
 func silent(t *testing.T) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +99,7 @@ func silent(t *testing.T) string {
 
 // closedPort is an address where nobody listens.
 func closedPort(t *testing.T, network string) string {
+	t.Helper()
 	if network == "udp" {
 		c, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
@@ -143,6 +146,7 @@ func TestMistakesInTargetsAreVerdicts(t *testing.T) {
 
 // nameServer answers over UDP with what handle makes of each question.
 func nameServer(t *testing.T, handle dns.HandlerFunc) string {
+	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -150,9 +154,15 @@ func nameServer(t *testing.T, handle dns.HandlerFunc) string {
 	started := make(chan struct{})
 	srv := &dns.Server{PacketConn: conn, Handler: handle, NotifyStartedFunc: func() { close(started) }}
 	var running sync.WaitGroup
-	running.Go(func() { srv.ActivateAndServe() })
+	running.Go(func() {
+		if err := srv.ActivateAndServe(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(func() {
-		srv.Shutdown()
+		if err := srv.Shutdown(); err != nil {
+			t.Error(err)
+		}
 		running.Wait()
 	})
 	select {
@@ -161,6 +171,13 @@ func nameServer(t *testing.T, handle dns.HandlerFunc) string {
 		t.Fatal("the name server did not start")
 	}
 	return conn.LocalAddr().String()
+}
+
+func reply(t *testing.T, w dns.ResponseWriter, m *dns.Msg) {
+	t.Helper()
+	if err := w.WriteMsg(m); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestDNSWantsAMatchingAnswer(t *testing.T) {
@@ -181,26 +198,28 @@ func TestDNSWantsAMatchingAnswer(t *testing.T) {
 			if q.Question[0].Name != "id.server." || q.Question[0].Qclass != dns.ClassCHAOS {
 				t.Errorf("asked %v", q.Question[0])
 			}
-			w.WriteMsg(txt(q, dns.ClassCHAOS))
+			reply(t, w, txt(q, dns.ClassCHAOS))
 		}, long, true, ""},
 		{"refused by the server", func(w dns.ResponseWriter, q *dns.Msg) {
-			w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeRefused))
+			reply(t, w, new(dns.Msg).SetRcode(q, dns.RcodeRefused))
 		}, long, false, "REFUSED"},
 		{"an empty answer", func(w dns.ResponseWriter, q *dns.Msg) {
-			w.WriteMsg(new(dns.Msg).SetReply(q))
+			reply(t, w, new(dns.Msg).SetReply(q))
 		}, long, false, "no record"},
-		{"a record of another class", func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(txt(q, dns.ClassINET)) }, long, false, "no record"},
+		{"a record of another class", func(w dns.ResponseWriter, q *dns.Msg) { reply(t, w, txt(q, dns.ClassINET)) }, long, false, "no record"},
 		{"a forged one first, then the right one", func(w dns.ResponseWriter, q *dns.Msg) {
 			forged := new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 			forged.Id++
-			w.WriteMsg(forged)
-			w.Write([]byte("rubbish"))
-			w.WriteMsg(txt(q, dns.ClassCHAOS))
+			reply(t, w, forged)
+			if _, err := w.Write([]byte("rubbish")); err != nil {
+				t.Error(err)
+			}
+			reply(t, w, txt(q, dns.ClassCHAOS))
 		}, long, true, ""},
 		{"an answer to another question only", func(w dns.ResponseWriter, q *dns.Msg) {
 			m := txt(q, dns.ClassCHAOS)
 			m.Question[0].Name = "version.bind."
-			w.WriteMsg(m)
+			reply(t, w, m)
 		}, short, false, "no answer within"},
 		{"silence", func(dns.ResponseWriter, *dns.Msg) {}, short, false, "no answer within"},
 	} {
@@ -216,7 +235,7 @@ func TestDNSNameAsksForIt(t *testing.T) {
 		if q.Question[0].Name == "shop.example." && q.Question[0].Qtype == dns.TypeSOA {
 			m.Answer = []dns.RR{&dns.SOA{Hdr: dns.RR_Header{Name: "shop.example.", Rrtype: dns.TypeSOA, Class: dns.ClassINET}, Ns: "a.", Mbox: "b."}}
 		}
-		w.WriteMsg(m)
+		reply(t, w, m)
 	})
 	check(t, ask(t, probe.DNSName(at, "shop.example", dns.TypeSOA), long), true, "")
 	check(t, ask(t, probe.DNSName(at, "other.example", dns.TypeSOA), long), false, "no record")
@@ -244,7 +263,11 @@ func TestProbesOverANetworkInVirtualTime(t *testing.T) {
 			fmt.Fprint(w, `{"node": "nyc1", "state": "up"}`)
 		})}
 		var running sync.WaitGroup
-		running.Go(func() { srv.Serve(l) })
+		running.Go(func() {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				t.Error(err)
+			}
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		verdicts := make(chan health.Verdict, 1000)
 		p := probe.New(probe.Options{

@@ -69,7 +69,8 @@ func (p *Prober) Run(ctx context.Context, fn func(health.Verdict)) {
 		fn(v)
 		now := p.o.Now()
 		due = due.Add(p.o.Interval)
-		if behind := now.Sub(due); behind > 0 {
+		// One that ran to the end of its interval is followed at once; beginnings that were missed by more are gone.
+		if behind := now.Sub(due); behind > p.o.Interval/2 {
 			due = due.Add(behind.Truncate(p.o.Interval) + p.o.Interval)
 		}
 		timer.Reset(due.Sub(now))

@@ -217,8 +217,7 @@ func (p *packetConn) write(b []byte, to netip.AddrPort) (int, error) {
 }
 
 func (p *packetConn) failed(op string, err error) error {
-	var inner *net.OpError
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*net.OpError](err); ok {
 		err = inner.Err
 	}
 	return wire.OpError(op, "udp", p.local, p.peer, err)

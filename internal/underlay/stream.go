@@ -215,8 +215,7 @@ func (l *Lab) dialOwn(ctx context.Context, ln *labListener) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", ln.at)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err
 		}
 		return fail(err)

@@ -40,7 +40,7 @@ type reply struct {
 //	v6     open ── no ──┘ next         │
 //	v4                  open, ask ─── silence: half of the rest ─┘
 func (c *Client) get(ctx context.Context, u *url.URL, addrs []netip.Addr, id string, s *labs.Sample) (*reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Total)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.o.Total, errors.New("no answer in time"))
 	defer cancel()
 	var last error
 	for round := range rounds {
@@ -62,7 +62,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, addrs []netip.Addr, id str
 		}
 	}
 	if last == nil {
-		last = ctx.Err()
+		last = context.Cause(ctx)
 	}
 	return nil, last
 }

@@ -83,21 +83,27 @@ func (r *resolver) overUDP(ctx context.Context, at netip.AddrPort, questions []*
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
-	conn := &dns.Conn{Conn: raw, UDPSize: payload}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
 	for _, q := range questions {
-		if err := conn.WriteMsg(q); err != nil {
+		text, err := q.Pack()
+		if err != nil {
+			return nil, fmt.Errorf("pack question: %w", err)
+		}
+		if _, err := raw.Write(text); err != nil {
 			return nil, fmt.Errorf("send question: %w", err)
 		}
 	}
 	replies := make([]*dns.Msg, len(questions))
+	var buf [1 << 16]byte
 	for missing := len(questions); missing > 0; {
-		m, err := conn.ReadMsg()
-		if err != nil && m == nil {
+		n, err := raw.Read(buf[:])
+		if err != nil {
 			return nil, fmt.Errorf("read answer: %w", err)
 		}
+		m := new(dns.Msg)
+		err = m.Unpack(buf[:n])
 		i := matching(questions, m)
 		if err != nil || i < 0 || replies[i] != nil {
 			continue // garbage, a stray or a second answer: wait for the real one

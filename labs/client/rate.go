@@ -83,3 +83,21 @@ func (c *Client) phase(load string, every time.Duration) int64 {
 	}
 	return int64((h ^ h>>32) % uint64(every))
 }
+
+// loadsOf picks the loads that this client takes part in.
+func (c *Client) loadsOf(loads []labs.Load) []labs.Load {
+	var mine []labs.Load
+	for _, l := range loads {
+		if len(l.From) == 0 {
+			mine = append(mine, l)
+			continue
+		}
+		for _, from := range l.From {
+			if from == c.o.Network.Name {
+				mine = append(mine, l)
+				break
+			}
+		}
+	}
+	return mine
+}

@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/catchment-net/catchment/labs"
 )
 
 // maxTTL bounds how long an answer is kept (RFC 8767 §4 advises days; a lab runs for hours at most).
@@ -107,22 +105,4 @@ func (r *resolver) ask(ctx context.Context, host string, first int) Answer {
 		}
 	}
 	return Answer{Err: last}
-}
-
-// loadsOf picks the loads that this client takes part in.
-func (c *Client) loadsOf(loads []labs.Load) []labs.Load {
-	var mine []labs.Load
-	for _, l := range loads {
-		if len(l.From) == 0 {
-			mine = append(mine, l)
-			continue
-		}
-		for _, from := range l.From {
-			if from == c.o.Network.Name {
-				mine = append(mine, l)
-				break
-			}
-		}
-	}
-	return mine
 }

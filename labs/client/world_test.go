@@ -71,17 +71,8 @@ func (w *world) DialContext(ctx context.Context, network, address string) (net.C
 		}
 		serve(far)
 	})
-	if network == "udp" {
-		return packetPipe{near}, nil
-	}
 	return near, nil
 }
-
-// packetPipe lets the DNS library take a pipe for a datagram socket: no length before a message.
-type packetPipe struct{ net.Conn }
-
-func (packetPipe) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, errors.New("connected") }
-func (packetPipe) WriteTo([]byte, net.Addr) (int, error)  { return 0, errors.New("connected") }
 
 // web serves HTTP at an address, one request per connection, as a POP's node.
 func (w *world) web(address string, h http.Handler) {
@@ -121,28 +112,40 @@ func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
 
 // nameServer answers DNS at an address by reply, over both transports; nil is silence.
 func (w *world) nameServer(address string, reply func(q *dns.Msg, tcp bool) *dns.Msg) {
-	serve := func(tcp bool) func(net.Conn) {
-		return func(c net.Conn) {
-			conn := &dns.Conn{Conn: c}
-			if !tcp {
-				conn.Conn = packetPipe{c}
-				conn.UDPSize = 4096
+	w.udp[address] = func(c net.Conn) {
+		for {
+			buf := make([]byte, 4096)
+			n, err := c.Read(buf)
+			if err != nil {
+				return
 			}
-			for {
-				q, err := conn.ReadMsg()
+			q := new(dns.Msg)
+			if q.Unpack(buf[:n]) != nil {
+				continue
+			}
+			if m := reply(q, false); m != nil {
+				text, err := m.Pack()
 				if err != nil {
-					return
+					continue
 				}
-				if m := reply(q, tcp); m != nil {
-					if conn.WriteMsg(m) != nil {
-						return
-					}
-				}
+				w.wg.Go(func() { _, _ = c.Write(text) }) // the asker may still be sending its next question
 			}
 		}
 	}
-	w.udp[address], w.tcp[address] = serve(false), serve(true)
+	w.tcp[address] = func(c net.Conn) {
+		conn := &dns.Conn{Conn: streamOnly{c}}
+		q, err := conn.ReadMsg()
+		if err != nil {
+			return
+		}
+		if m := reply(q, true); m != nil {
+			_ = conn.WriteMsg(m)
+		}
+	}
 }
+
+// streamOnly hides what would make the DNS library take a pipe for a datagram socket.
+type streamOnly struct{ net.Conn }
 
 // zone answers every name with the addresses, the TTL in seconds and an NSID.
 func zone(ttl uint32, nsid string, addrs ...string) func(*dns.Msg, bool) *dns.Msg {

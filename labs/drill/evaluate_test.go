@@ -50,6 +50,9 @@ func TestReferenceDrillPassesWhenTheSystemIsSound(t *testing.T) {
 	if got, want := *o.Detection+*o.Convergence+*o.TTLWait, Span(o.end-at(3*time.Second)); got != want {
 		t.Errorf("the parts sum up to %v, want %v", got, want)
 	}
+	if got, want := *o.Convergence, Span(0); got != want { // the last answer that named ams came at 4 s, before the detection
+		t.Errorf("convergence %v, want %v", got, want)
+	}
 	for _, router := range r.Routers {
 		if router.Router == "arc" {
 			for _, f := range []string{"ipv4", "ipv6"} {

@@ -71,15 +71,15 @@ func (ev *evidence) split(p pair, o *Outage) {
 		return
 	}
 	o.Cause = string(fault.Verb) + " " + fault.Subject
-	noticed, changed, found := ev.signs(p, fault.Start, pop, anycast(o.failed))
+	last := o.end
+	if last < 0 {
+		last = ev.end
+	}
+	noticed, changed, found := ev.signs(p, fault.Start, last, pop, anycast(o.failed))
 	if !found && o.end < 0 {
 		forever := Forever
 		o.Detection = &forever
 		return
-	}
-	last := o.end
-	if last < 0 {
-		last = ev.end
 	}
 	noticed = min(max(noticed, fault.Start), last)
 	if !found {
@@ -127,8 +127,8 @@ func anycast(list []labs.Sample) bool {
 
 // signs finds when someone noticed a fault and when the client's way had changed. For anycast these are routers' best
 // paths that leave the POP; for GeoDNS a health event that takes the POP out, and the last fresh answer that still named
-// it. found is false if nobody ever noticed.
-func (ev *evidence) signs(p pair, fault int64, pop string, shared bool) (noticed, changed int64, found bool) {
+// it before `until`: after a heal they rightly name it again. found is false if nobody ever noticed.
+func (ev *evidence) signs(p pair, fault, until int64, pop string, shared bool) (noticed, changed int64, found bool) {
 	if shared {
 		return ev.routeSigns(p.client, fault, pop)
 	}
@@ -140,7 +140,7 @@ func (ev *evidence) signs(p pair, fault int64, pop string, shared bool) (noticed
 		}
 	}
 	for _, s := range ev.byPair[p] {
-		if s.DNSFresh && s.DNSTime >= fault && names(s.DNSPOP, pop) {
+		if s.DNSFresh && s.DNSTime >= fault && s.DNSTime < until && names(s.DNSPOP, pop) {
 			changed = max(changed, s.DNSTime)
 		}
 	}

@@ -139,3 +139,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Every drill in docs/drills.md can be read.
+func TestDocumentedDrillsParse(t *testing.T) {
+	text, err := os.ReadFile("../../docs/drills.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(text), "```yaml\n")
+	if len(parts) < 2 {
+		t.Fatal("docs/drills.md shows no drill")
+	}
+	for _, part := range parts[1:] {
+		block, _, _ := strings.Cut(part, "```")
+		if _, err := Parse("docs.yaml", []byte(block), reference(t)); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -149,6 +149,11 @@ func (l *Lab) breakLink(name string, verb labs.Verb) error {
 	if verb == labs.Blackhole {
 		do = l.fabric.Blackhole
 	}
+	link, err := l.fabric.HasLink(name)
+	if err != nil {
+		return err
+	}
+	name = link.Name()
 	if err := do(name); err != nil {
 		return err
 	}
@@ -160,6 +165,9 @@ func (l *Lab) breakLink(name string, verb labs.Verb) error {
 
 // heal undoes whatever faults have been done to the subject.
 func (l *Lab) heal(ctx context.Context, subject string) error {
+	if link, err := l.fabric.HasLink(subject); err == nil {
+		subject = link.Name()
+	}
 	l.mu.Lock()
 	_, cut := l.cuts[subject]
 	delete(l.cuts, subject)

@@ -111,6 +111,7 @@ func New(o Options) (*Client, error) {
 	if o.ClientTLS != nil {
 		c.shields.TLSClientConfig = o.ClientTLS.Clone()
 		c.shields.TLSClientConfig.MinVersion = tls.VersionTLS13
+		c.shields.ForceAttemptHTTP2 = true // one connection to each shield, whatever becomes of single requests
 	}
 	c.origins = c.transport(c.dialOrigin)
 	c.origins.ResponseHeaderTimeout = o.FirstByte
@@ -292,13 +293,16 @@ func trimSlash(path string) string {
 	return path
 }
 
-// send does one exchange. With silence, it ends when neither connection, header nor 1xx came for that long.
+// send does one exchange. With silence, it ends when no sign of life came for that long: a connection, the end of its
+// handshake, a 1xx or the header. Each step starts the time anew, so that a far shield is not taken for a silent one.
 func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request, silence time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if silence > 0 {
 		timer := time.AfterFunc(silence, func() { cancel(errSilent) })
 		defer timer.Stop()
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			TLSHandshakeStart: func() { timer.Reset(silence) },
+			GotConn:           func(httptrace.GotConnInfo) { timer.Reset(silence) },
 			Got1xxResponse: func(int, textproto.MIMEHeader) error {
 				timer.Reset(silence)
 				return nil

@@ -83,7 +83,7 @@ func (c *endConn) SetLinger(sec int) error {
 // Close ends both directions. The other end reads what was written and then io.EOF; a reset if something was left
 // unread here (RFC 1122 §4.2.2.13).
 func (c *endConn) Close() error {
-	err := error(c.wrap("close", net.ErrClosed))
+	err := c.wrap("close", net.ErrClosed)
 	c.once.Do(func() {
 		err = nil
 		close(c.closed)

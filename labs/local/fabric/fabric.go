@@ -132,7 +132,7 @@ func (f *Fabric) Run(ctx context.Context) error {
 	var socket net.Listener
 	if f.o.Socket != "" {
 		var err error
-		if socket, err = f.open(); err != nil {
+		if socket, err = f.open(ctx); err != nil {
 			f.close()
 			return err
 		}
@@ -151,8 +151,9 @@ func (f *Fabric) Run(ctx context.Context) error {
 }
 
 // open listens for nodes. The goroutines that serve them end when the sockets are closed.
-func (f *Fabric) open() (net.Listener, error) {
-	socket, err := net.Listen("unix", f.o.Socket)
+func (f *Fabric) open(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	socket, err := lc.Listen(ctx, "unix", f.o.Socket)
 	if err != nil {
 		return nil, fmt.Errorf("listen for nodes at %q: %w", f.o.Socket, err)
 	}

@@ -53,11 +53,12 @@ func (f *Fabric) newFlow(src, dst *place, from, to netip.AddrPort) (*flow, error
 	return fl, nil
 }
 
-// reroute makes the flow follow the routes as they are now. A node that answers for the address but is not the one that
-// began the flow resets it, one round trip after the client's next packet would have left.
+// reroute makes the flow follow the routes as they are now. When the address is now reached at another node, that one
+// gets what is written from now on, knows no such connection and resets it one round trip later.
 func (fl *flow) reroute() {
 	ahead, back := fl.f.route(fl.src, fl.to.Addr()), fl.f.route(fl.dst, fl.from.Addr())
 	if ahead.Good() && ahead.Dest != fl.dst.name {
+		fl.out.lose()
 		fl.moveAway(ahead.Delay + back.Delay)
 		return
 	}

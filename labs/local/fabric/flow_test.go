@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// ctx ends after d of virtual time.
+// within ends after d of virtual time.
 func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
 	return ctx
@@ -266,8 +267,12 @@ func TestAnycastMoveResetsTheFlowAndOnlyThat(t *testing.T) {
 			serve(listen(t, at(f, node), anyWeb+":80"), func(c net.Conn) {
 				defer c.Close()
 				_, _ = c.Write([]byte(node))
-				if _, err := io.Copy(io.Discard, c); err != nil {
+				b, err := io.ReadAll(c)
+				if err != nil {
 					ends <- err
+				}
+				if node == "ams1" && string(b) != "early" {
+					t.Errorf("%s got %q; what was sent after the move goes to the other node", node, b)
 				}
 			})
 		}
@@ -282,9 +287,12 @@ func TestAnycastMoveResetsTheFlowAndOnlyThat(t *testing.T) {
 		if got := greeting(c); got != "ams1" {
 			t.Fatalf("landed at %q", got)
 		}
+		_, _ = c.Write([]byte("early"))
 		m.routers["arc"].set("nyc1", any4)
 		start := time.Now()
 		f.RouteChanged()
+		synctest.Wait()
+		_, _ = c.Write([]byte("late"))
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("client got %v, want a reset", err)
 		}

@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -137,12 +138,7 @@ func (p *place) source(target netip.Addr) (netip.Addr, bool) {
 
 // owns says whether the place may listen on addr.
 func (p *place) owns(g *graph, addr netip.Addr) bool {
-	for _, a := range p.addrs {
-		if a == addr {
-			return true
-		}
-	}
-	return p.node != nil && g.anycast(addr)
+	return slices.Contains(p.addrs, addr) || p.node != nil && g.anycast(addr)
 }
 
 func (g *graph) anycast(addr netip.Addr) bool {
@@ -186,7 +182,7 @@ func (g *graph) find(name string) (*link, error) {
 	var near, all []string
 	for _, l := range g.links {
 		all = append(all, l.Name())
-		for _, word := range strings.Fields(ends(name)) {
+		for word := range strings.FieldsSeq(ends(name)) {
 			if word == l.A || word == l.B {
 				near = append(near, l.Name())
 				break

@@ -44,7 +44,7 @@ func childNode(socket string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("listening")
+	fmt.Fprintln(os.Stdout, "listening")
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -64,7 +64,7 @@ func withNodes(t *testing.T) (*Fabric, string) {
 	for _, l := range m.topo.Internet.Links {
 		l.Delay /= 100
 	}
-	dir, err := os.MkdirTemp("", "fabric") // t.TempDir is too long for a unix socket
+	dir, err := os.MkdirTemp("", "fabric") //nolint:usetesting // t.TempDir is too long for a unix socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestAbortTravelsBothWays(t *testing.T) {
 
 func TestOwnProcessIsReachedWithoutTheRunner(t *testing.T) {
 	m := newModel()
-	dir, err := os.MkdirTemp("", "fabric")
+	dir, err := os.MkdirTemp("", "fabric") //nolint:usetesting // as above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,10 +85,8 @@ func (f *Fabric) walk(from *place, to netip.Addr) *Path {
 	case from.node != nil:
 		return f.fromNode(from.node, to)
 	case from.origin != nil:
-		for _, a := range from.addrs {
-			if a == to {
-				return &Path{Hops: []string{from.name}, Dest: from.name}
-			}
+		if slices.Contains(from.addrs, to) {
+			return &Path{Hops: []string{from.name}, Dest: from.name}
 		}
 		return f.fromNetwork(&Path{Hops: []string{from.name}}, from.net, to)
 	default:

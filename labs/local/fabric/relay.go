@@ -157,9 +157,10 @@ func (r *relay) linkChanged(state linkState) {
 	}
 }
 
-// shape gives the streams the link's delay, or stalls them. It is called with mu held.
+// shape stalls the streams of a link that swallows everything. BGP crosses a link without its delay, so that the time of
+// a withdrawal is the software's own (docs/decisions/006). It is called with mu held.
 func (r *relay) shape(state linkState) {
-	p := &Path{Delay: r.link.Delay, Jitter: r.link.Jitter, Loss: r.link.Loss}
+	p := &Path{}
 	if state != up {
 		p.Broken = fmt.Sprintf("%q is %s", r.link.Name(), state)
 	}
@@ -254,7 +255,7 @@ func (r *relay) join(joined bool) {
 	}
 }
 
-// splice carries bytes both ways with the link's delay. Once one end has gone, the other one hears of it when what was on
+// splice carries bytes both ways. Once one end has gone, the other one hears of it when what was on
 // the way has arrived; across a blackhole it never does.
 func (r *relay) splice(first, second net.Conn, hello []byte) {
 	out, back := newStream(r.f.o.Now, r.f.o.Rand), newStream(r.f.o.Now, r.f.o.Rand)

@@ -3,9 +3,11 @@ package fabric
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,7 +72,7 @@ func (s *speaker) session(c net.Conn, hold time.Duration) {
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(hold))
 		if _, err := r.ReadString('\n'); err != nil {
-			if e, ok := err.(net.Error); ok && e.Timeout() {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				s.ended <- "hold timer"
 			} else {
 				s.ended <- "closed"

@@ -39,6 +39,7 @@ type stream struct {
 	endAt   time.Time
 	failed  error         // both sides get it at once
 	deaf    bool          // the reader has gone
+	astray  bool          // what is written from now on goes elsewhere: it never comes out
 	changed chan struct{} // closed at the next change; nil while nobody waits
 	onEnd   func()        // called once, with mu held, when the reader has got to the end or the stream failed; it must not block
 }
@@ -90,6 +91,9 @@ func (s *stream) put(b []byte, deadline *deadline) error {
 		case s.deaf:
 			s.mu.Unlock()
 			return errReset
+		case s.astray:
+			s.mu.Unlock()
+			return nil
 		case s.size == 0 || s.size+len(b) <= window:
 			s.append(b)
 			s.mu.Unlock()
@@ -139,13 +143,21 @@ func (s *stream) arrival(n int) time.Time {
 func (s *stream) finish(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.end != nil && (s.end != io.EOF || err == io.EOF) { //nolint:errorlint // our own value
+	if s.astray || s.end != nil && (s.end != io.EOF || err == io.EOF) { //nolint:errorlint // our own value
 		return
 	}
 	s.end, s.endAt = err, s.arrival(0)
 	if s.deaf {
 		s.over()
 	}
+	s.notify()
+}
+
+// lose lets what is on the way come out, and nothing that is written later.
+func (s *stream) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.astray = true
 	s.notify()
 }
 
@@ -190,7 +202,7 @@ func (s *stream) over() {
 // read copies what has arrived into p, at least one byte.
 func (s *stream) read(p []byte, deadline *deadline) (int, error) {
 	n := 0
-	_, err := s.next(deadline, func(b []byte) int {
+	err := s.next(deadline, func(b []byte) int {
 		k := copy(p[n:], b)
 		n += k
 		return k
@@ -201,7 +213,7 @@ func (s *stream) read(p []byte, deadline *deadline) (int, error) {
 // take returns the next piece whole.
 func (s *stream) take() ([]byte, error) {
 	var got []byte
-	_, err := s.next(nil, func(b []byte) int {
+	err := s.next(nil, func(b []byte) int {
 		if got != nil {
 			return 0
 		}
@@ -212,21 +224,21 @@ func (s *stream) take() ([]byte, error) {
 }
 
 // next waits for what has arrived and hands it to use, piece by piece, until use takes less than the whole.
-func (s *stream) next(deadline *deadline, use func([]byte) int) (int, error) {
+func (s *stream) next(deadline *deadline, use func([]byte) int) error {
 	for {
 		if deadline.isPast() {
-			return 0, os.ErrDeadlineExceeded
+			return os.ErrDeadlineExceeded
 		}
 		s.mu.Lock()
 		n, wait, err := s.deliver(use)
 		if n > 0 || err != nil {
 			s.mu.Unlock()
-			return n, err
+			return err
 		}
 		changed := s.await()
 		s.mu.Unlock()
 		if err := pause(wait, changed, deadline); err != nil {
-			return 0, err
+			return err
 		}
 	}
 }

@@ -38,8 +38,22 @@ func (c Client) Post(ctx context.Context, path string, in, out any) error {
 // Follow calls fn with each line of a stream, without its line feed, until the stream ends, fn returns an error, or ctx
 // is done. It returns fn's error, or nil at the end of the stream and of ctx. The line is valid only during the call.
 func (c Client) Follow(ctx context.Context, path string, fn func(line []byte) error) error {
-	err := c.do(ctx, http.MethodGet, path, nil, func(body io.Reader) error {
-		lines := bufio.NewScanner(body)
+	return c.lines(ctx, http.MethodGet, path, nil, fn)
+}
+
+// Stream sends in as JSON to path and calls fn with each line of the answer, as Follow does.
+func (c Client) Stream(ctx context.Context, path string, in any, fn func(line []byte) error) error {
+	text, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("encode the request %s %s: %w", http.MethodPost, path, err)
+	}
+	return c.lines(ctx, http.MethodPost, path, bytes.NewReader(text), fn)
+}
+
+// lines makes a request and calls fn with each line of its answer.
+func (c Client) lines(ctx context.Context, method, path string, body io.Reader, fn func(line []byte) error) error {
+	err := c.do(ctx, method, path, body, func(answer io.Reader) error {
+		lines := bufio.NewScanner(answer)
 		lines.Buffer(nil, maxLine)
 		for lines.Scan() {
 			if err := fn(lines.Bytes()); err != nil {

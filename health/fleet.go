@@ -234,6 +234,9 @@ func (f *Fleet) claimsMoved() bool {
 
 // sameView compares all but number and times of claims.
 func sameView(a, b *View) bool {
+	if len(a.POPs) != len(b.POPs) || len(a.Nodes) != len(b.Nodes) {
+		return false // another topology was adopted
+	}
 	for name, pa := range a.POPs {
 		pb := b.POPs[name]
 		if math.Abs(pa.Weight-pb.Weight) > 1e-9 || !sameServices(pa.Services, pb.Services) {

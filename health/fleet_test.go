@@ -299,6 +299,7 @@ func TestViewIsNewOnlyWhenSomethingChanged(t *testing.T) {
 	step("a good verdict", false, func() { s.sees("b+") })
 	step("a bad one", true, func() { s.sees("b-") })
 	step("a word has aged", true, func() { s.now = s.fleet.NextCheck(s.now); s.now = s.now.Add(2 * time.Second) })
+	step("a POP more in the topology", true, func() { s.fleet.Adopt(network(1, 1, 1, 1)) })
 	if next := s.fleet.NextCheck(s.now); !next.After(s.now) {
 		t.Errorf("NextCheck: got %v, want after %v", next, s.now)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -25,8 +26,8 @@ type Lab interface {
 	// Calls of fn do not overlap.
 	Sample(ctx context.Context, loads []Load, fn func(Sample)) error
 	// Events calls fn for every event of every node, router and fault from now on, until ctx is done. Calls of fn do
-	// not overlap. Events of one source come in order; those of several are as close to it as their arrival. The first may be every router's
-	// best path as it is, with the time at which it became so; otherwise Status lists them.
+	// not overlap. Events of one source come in order; those of several are as close to it as their arrival. Where
+	// the routers' best paths led before is in Status.
 	Events(ctx context.Context, fn func(event.Event)) error
 	// Exec runs a command on a node, in the node's own surroundings.
 	Exec(ctx context.Context, node string, argv []string, stdout, stderr io.Writer) error
@@ -63,12 +64,7 @@ type Caps struct {
 
 // Can reports whether the verb is among them.
 func (c Caps) Can(v Verb) bool {
-	for _, have := range c.Verbs {
-		if have == v {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.Verbs, v)
 }
 
 // Load is one kind of request that clients send.
@@ -118,7 +114,7 @@ type Status struct {
 	Since   time.Time      `json:"since"`
 	Nodes   []NodeStatus   `json:"nodes"`
 	Clients []ClientStatus `json:"clients"`
-	Routers []RouterStatus `json:"routers,omitempty"` // may be empty where Events begins with every best path
+	Routers []RouterStatus `json:"routers"`
 }
 
 // RouterStatus is what one network's router prefers. A drill takes it as the state before the first Best event.

@@ -4,38 +4,94 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
 
 // packet is one datagram on its way.
 type packet struct {
+	at   time.Time // when it may be read
 	from netip.AddrPort
 	data []byte
 }
 
-// packetConn is a datagram socket.
+// packetConn is a datagram socket. Packets on their way wait in it, and its reader for the first of them: a timer for
+// each packet would cost a goroutine each.
 type packetConn struct {
 	n      *Network
 	at     netip.AddrPort
-	in     chan packet
 	once   sync.Once
 	closed chan struct{}
 	wait   *deadline
+
+	mu   sync.Mutex    // guards the following; held for an insertion
+	in   []packet      // by time of arrival
+	wake chan struct{} // closed and replaced when a packet comes in
+}
+
+func newPacketConn(n *Network, at netip.AddrPort) *packetConn {
+	return &packetConn{n: n, at: at, closed: make(chan struct{}), wait: newDeadline(), wake: make(chan struct{})}
+}
+
+func (c *packetConn) put(p packet) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.in) >= maxPackets {
+		return // the socket's buffer is full
+	}
+	i := len(c.in)
+	for i > 0 && c.in[i-1].at.After(p.at) {
+		i--
+	}
+	c.in = slices.Insert(c.in, i, p)
+	close(c.wake)
+	c.wake = make(chan struct{})
+}
+
+// take returns the first packet if it has arrived. Otherwise wait for wake, or until the time due, if that is set.
+func (c *packetConn) take(now time.Time) (p packet, ok bool, due time.Time, wake <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case len(c.in) == 0:
+		return p, false, due, c.wake
+	case c.in[0].at.After(now):
+		return p, false, c.in[0].at, c.wake
+	}
+	p, c.in = c.in[0], c.in[1:]
+	return p, true, due, nil
 }
 
 func (c *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		over, moved := c.wait.watch()
+		p, ok, due, wake := c.take(time.Now())
+		if ok {
+			if _, open, _ := c.n.path(p.from.Addr(), c.at.Addr()); !open {
+				continue // cut while it was on its way
+			}
+			return copy(b, p.data), net.UDPAddrFromAddrPort(p.from), nil
+		}
+		var arrive <-chan time.Time
+		stop := func() bool { return true }
+		if !due.IsZero() {
+			t := time.NewTimer(time.Until(due))
+			arrive, stop = t.C, t.Stop
+		}
+		var err error
 		select {
 		case <-c.closed:
-			return 0, nil, net.ErrClosed
+			err = net.ErrClosed
 		case <-over:
-			return 0, nil, os.ErrDeadlineExceeded
+			err = os.ErrDeadlineExceeded
 		case <-moved:
-			continue
-		case p := <-c.in:
-			return copy(b, p.data), net.UDPAddrFromAddrPort(p.from), nil
+		case <-wake:
+		case <-arrive:
+		}
+		stop()
+		if err != nil {
+			return 0, nil, err
 		}
 	}
 }
@@ -58,26 +114,13 @@ func (c *packetConn) send(b []byte, to netip.AddrPort) (int, error) {
 	if !open || c.n.lost(link.Loss) {
 		return len(b), nil
 	}
-	p := packet{c.at, append([]byte(nil), b...)}
-	time.AfterFunc(link.Delay, func() { c.n.deliver(p, to) })
+	c.n.mu.Lock()
+	target := c.n.packets[to]
+	c.n.mu.Unlock()
+	if target != nil {
+		target.put(packet{time.Now().Add(link.Delay), c.at, append([]byte(nil), b...)})
+	}
 	return len(b), nil
-}
-
-// deliver hands a packet to its socket, if that is still there and the path was not cut meanwhile.
-func (n *Network) deliver(p packet, to netip.AddrPort) {
-	if _, open, _ := n.path(p.from.Addr(), to.Addr()); !open {
-		return
-	}
-	n.mu.Lock()
-	c := n.packets[to]
-	n.mu.Unlock()
-	if c == nil {
-		return
-	}
-	select {
-	case c.in <- p:
-	default: // the socket's buffer is full
-	}
 }
 
 func (c *packetConn) Close() error {

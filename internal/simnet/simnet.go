@@ -173,7 +173,7 @@ func (h host) openPacket(address string) (*packetConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &packetConn{n: h.n, at: at, in: make(chan packet, maxPackets), closed: make(chan struct{}), wait: newDeadline()}
+	c := newPacketConn(h.n, at)
 	h.n.packets[at] = c
 	return c, nil
 }

@@ -140,7 +140,9 @@ func (l *Lab) openDNS(ctx context.Context, u *user, port int) error {
 	}
 	u.dns = listener.Addr().String()
 	to := netip.AddrPortFrom(dst, topology.PortDNS)
-	l.parts.Go(func() { l.ended("DNS access of "+u.network.Name, l.fabric.AccessTCP(ctx, u.network.Name, listener, to)) })
+	l.parts.Go(func() {
+		l.ended("DNS access of "+u.network.Name, l.fabric.AccessTCP(ctx, u.network.Name, listener, to))
+	})
 	l.parts.Go(func() { l.ended("DNS access of "+u.network.Name, l.fabric.AccessUDP(ctx, u.network.Name, pc, to)) })
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -61,23 +62,17 @@ func pathText(path []uint32) string {
 	return strings.Join(words, " ")
 }
 
-// now is the present state, as events in a fixed order: where a recording begins.
-func (b *bests) now() []event.Event {
+// of is where a router's best paths lead now.
+func (b *bests) of(router string) map[string]labs.BestPath {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := make([]event.Event, 0, len(b.last))
-	for _, e := range b.last {
-		all = append(all, e)
+	all := map[string]labs.BestPath{}
+	for _, p := range b.topo.Anycast.Prefixes {
+		if e := b.last[bestKey{router, p}]; e.State == "announced" {
+			all[p.String()] = labs.BestPath{Via: e.Detail["via"], POP: e.Detail["pop"]}
+		}
 	}
-	slices.SortFunc(all, func(a, b event.Event) int { return strings.Compare(a.Node+a.Subject, b.Node+b.Subject) })
 	return all
-}
-
-// leads returns the POP that a router's best path to the prefix leads to; "" for none.
-func (b *bests) leads(router string, prefix netip.Prefix) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.last[bestKey{router, prefix}].Detail["pop"]
 }
 
 // whole reports whether every network's router has a path to every anycast prefix; else what is missing.

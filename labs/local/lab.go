@@ -222,13 +222,9 @@ func (l *Lab) followNode(ctx context.Context, name, socket string) {
 // Topology is the network that the lab runs.
 func (l *Lab) Topology() *topology.Topology { return l.topo }
 
-// Events calls fn for the best path of every router as it is, with the time at which it became so, and then for every
-// event from now on.
+// Events calls fn for every event from now on.
 func (l *Lab) Events(ctx context.Context, fn func(event.Event)) error {
 	_, next, _ := l.ring.After(^uint64(0))
-	for _, e := range l.bests.now() {
-		fn(e)
-	}
 	l.ring.Follow(ctx, next, func(e event.Event) bool {
 		fn(e)
 		return true

@@ -78,14 +78,10 @@ func (r *Remote) Do(ctx context.Context, f labs.Fault) error {
 	return r.client.Post(ctx, "/v1/fault", f, nil)
 }
 
-// Events calls fn for the present best paths and then for every event, as Lab.Events does.
+// Events calls fn for every event from now on.
 func (r *Remote) Events(ctx context.Context, fn func(event.Event)) error {
-	return r.client.Follow(ctx, "/v1/events", func(line []byte) error {
-		var e event.Event
-		if err := json.Unmarshal(line, &e); err != nil {
-			return fmt.Errorf("decode event: %w", err)
-		}
-		fn(e)
+	return r.client.Events(ctx, ^uint64(0), func(l admin.Line) error {
+		fn(l.Event)
 		return nil
 	})
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/catchment-net/catchment/admin"
-	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 )
 
@@ -31,7 +30,7 @@ func (l *Lab) Serve(ctx context.Context, ready func()) error {
 	}
 	srv.Handle("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, info{Dir: l.o.Dir, Hosts: l.Hosts()}) })
 	srv.Handle("GET /v1/status", l.serveStatus)
-	srv.Handle("GET /v1/events", l.serveEvents)
+	srv.Handle("GET /v1/events", admin.Events(l.ring).ServeHTTP)
 	srv.Handle("POST /v1/fault", l.serveFault)
 	srv.Handle("POST /v1/sample", l.serveSample)
 	srv.Handle("POST /v1/exec", l.serveExec)
@@ -62,23 +61,6 @@ func (l *Lab) serveFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	admin.Reply(w, struct{}{})
-}
-
-// serveEvents sends what Events says, one event a line.
-func (l *Lab) serveEvents(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.WriteHeader(http.StatusOK)
-	flush := http.NewResponseController(w)
-	_ = flush.Flush()
-	enc := json.NewEncoder(w)
-	err := l.Events(r.Context(), func(e event.Event) {
-		if enc.Encode(e) == nil {
-			_ = flush.Flush()
-		}
-	})
-	if err != nil {
-		l.o.Logger.Warn("event stream ended", "error", err)
-	}
 }
 
 // serveSample runs loads for as long as the caller listens and sends it one sample a line.

@@ -48,9 +48,12 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 			Name: u.network.Name, City: u.network.At.City, Users: u.network.Users, HTTP: u.http, DNS: u.dns, Lands: map[string]string{},
 		}
 		for _, p := range l.topo.Anycast.Prefixes {
-			cs.Lands[p.String()] = l.bests.leads(u.network.Name, p)
+			cs.Lands[p.String()] = l.bests.of(u.network.Name)[p.String()].POP
 		}
 		st.Clients = append(st.Clients, cs)
+	}
+	for _, n := range l.topo.Internet.Networks {
+		st.Routers = append(st.Routers, labs.RouterStatus{Name: n.Name, Best: l.bests.of(n.Name)})
 	}
 	return st, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -137,7 +138,7 @@ func (r *reply) pack(identity string) (out []byte, rcode int) {
 	var opt *dns.OPT
 	if r.q.EDNS != nil {
 		opt = r.opt(identity)
-		m.Extra = append(m.Extra[:len(m.Extra):len(m.Extra)], opt)
+		m.Extra = append(slices.Clip(m.Extra), opt)
 	}
 	out, err := m.Pack()
 	switch {

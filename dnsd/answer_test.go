@@ -45,8 +45,8 @@ func addrs(list ...string) (out []netip.Addr) {
 }
 
 // testTopology is the reference example's three POPs.
-func testTopology(t testing.TB) *topology.Topology {
-	t.Helper()
+func testTopology(tb testing.TB) *topology.Topology {
+	tb.Helper()
 	top := &topology.Topology{Name: "test", ASN: 64500, Anycast: topology.Anycast{
 		Prefixes: prefixes("192.0.2.0/24", "2001:db8:53::/48"),
 		DNS:      addrs("192.0.2.53", "2001:db8:53::53"),
@@ -55,7 +55,7 @@ func testTopology(t testing.TB) *topology.Topology {
 	for i, at := range []string{"AMS", "NYC", "SIN"} {
 		place, ok := topology.City(at)
 		if !ok {
-			t.Fatalf("no city %q", at)
+			tb.Fatalf("no city %q", at)
 		}
 		name := strings.ToLower(at)
 		p := &topology.POP{Name: name, Index: i, At: place, Capacity: 1000}
@@ -65,8 +65,8 @@ func testTopology(t testing.TB) *topology.Topology {
 	return top
 }
 
-func testGeo(t testing.TB) *geodata.DB {
-	t.Helper()
+func testGeo(tb testing.TB) *geodata.DB {
+	tb.Helper()
 	var rows []geodata.Row
 	for at, list := range map[string][]netip.Prefix{
 		"BER": prefixes("198.51.100.0/27", "2001:db8:c1::/48", "127.0.0.0/8"),
@@ -80,19 +80,19 @@ func testGeo(t testing.TB) *geodata.DB {
 	}
 	var b bytes.Buffer
 	if err := geodata.Build(&b, rows); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	db, err := geodata.FromBytes(b.Bytes())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return db
 }
 
-func testConfig(t testing.TB) Config {
-	t.Helper()
+func testConfig(tb testing.TB) Config {
+	tb.Helper()
 	return Config{
-		Topology: testTopology(t), Node: "ams1", Geo: testGeo(t),
+		Topology: testTopology(tb), Node: "ams1", Geo: testGeo(tb),
 		Zones: []ZoneSource{{Origin: "shop.example", File: "zones/shop.example", Text: []byte(shopZone)}},
 		Sites: []*site.Site{{Name: "shop", Hosts: []*site.Host{
 			{Name: "www.shop.example", Steer: site.Geo, TTL: 2 * time.Second},
@@ -105,29 +105,29 @@ func testConfig(t testing.TB) Config {
 	}
 }
 
-func testServer(t testing.TB) *Server {
-	t.Helper()
+func testServer(tb testing.TB) *Server {
+	tb.Helper()
 	s, err := New(Options{Node: "ams1", POP: "ams"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if err := s.Apply(testConfig(t)); err != nil {
-		t.Fatal(err)
+	if err := s.Apply(testConfig(tb)); err != nil {
+		tb.Fatal(err)
 	}
 	return s
 }
 
 // ask packs a query, has it answered and unpacks the answer.
-func ask(t testing.TB, s *Server, m *dns.Msg, from asker) *dns.Msg {
-	t.Helper()
+func ask(tb testing.TB, s *Server, m *dns.Msg, from asker) *dns.Msg {
+	tb.Helper()
 	packet, err := m.Pack()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	out := s.answer(packet, from)
 	r := new(dns.Msg)
 	if err := r.Unpack(out); err != nil {
-		t.Fatalf("our answer % x: %v", out, err)
+		tb.Fatalf("our answer % x: %v", out, err)
 	}
 	return r
 }

@@ -32,20 +32,20 @@ func rows() []Row {
 	}
 }
 
-func build(t testing.TB, rows []Row) []byte {
-	t.Helper()
+func build(tb testing.TB, rows []Row) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	if err := Build(&b, rows); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
 
-func open(t testing.TB, rows []Row) *DB {
-	t.Helper()
-	db, err := FromBytes(build(t, rows))
+func open(tb testing.TB, rows []Row) *DB {
+	tb.Helper()
+	db, err := FromBytes(build(tb, rows))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return db
 }

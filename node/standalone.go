@@ -169,6 +169,17 @@ func (s *StandaloneBGP) Parse(routerID, peers, announce, nextHops, listen []stri
 	}
 	c := &s.StandaloneConfig
 	c.ASN, c.Hold = s.ASN, s.Hold
+	for _, f := range []struct {
+		flag string
+		d    time.Duration
+	}{{"--interval", s.Interval}, {"--timeout", s.Timeout}, {"--rise", s.Rise}} {
+		if f.d <= 0 {
+			errs = append(errs, fmt.Errorf("%s %v: want more than 0", f.flag, f.d))
+		}
+	}
+	if s.Fall < 1 {
+		errs = append(errs, fmt.Errorf("--fall %d: want at least 1", s.Fall))
+	}
 	if len(routerID) != 1 {
 		return errors.New("say once who we are: --router-id IPV4")
 	}

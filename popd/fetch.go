@@ -2,6 +2,7 @@ package popd
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -83,9 +84,7 @@ func (s *Server) askUpstream(ctx context.Context, a *ask, stale *mem.Entry) (*up
 	plain := req.Header
 	if stale != nil {
 		req.Header = plain.Clone()
-		for name, values := range fresh.Validators(stale.Header) {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, fresh.Validators(stale.Header))
 	}
 	resp, err := s.countUpstream(s.up.Do(ctx, req))
 	if err == nil && resp.StatusCode == http.StatusNotModified && (stale == nil || !fresh.Validates(resp.Header, stale.Header)) {

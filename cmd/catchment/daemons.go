@@ -128,6 +128,9 @@ func (a *app) bgpd() *cobra.Command {
       --announce 192.0.2.0/24 --probe http://127.0.0.1/health --interval 100ms --fall 3`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if s.ASN == 0 {
+				if alone := len(routerID) + len(peers) + len(announce) + len(nextHops) + len(listen) + len(s.Probe) + len(s.Lifeline); alone > 0 {
+					return errors.New("--router-id, --peer, --announce, --next-hop, --listen, --probe and --lifeline go with --asn; a node's are in its topology")
+				}
 				return a.part(cmd, &f, "", func(o node.Options) (daemon.Daemon, error) { return node.NewHub(o) }, "")
 			}
 			if err := s.Parse(routerID, peers, announce, nextHops, listen); err != nil {

@@ -106,7 +106,7 @@ func (a *app) drillFile(arg string, running *local.Remote) (lab, file string, te
 			return "", name, text, nil
 		}
 	}
-	if info, err := os.Stat(lab); err == nil && info.IsDir() {
+	if info, statErr := os.Stat(lab); statErr == nil && info.IsDir() {
 		file = filepath.Join(lab, name)
 		text, err = os.ReadFile(file)
 	} else if slices.Contains(catalog.List(), lab) {

@@ -20,21 +20,21 @@ import (
 	"github.com/catchment-net/catchment/topology"
 )
 
-func city(t testing.TB, code string) topology.Place {
-	t.Helper()
+func city(tb testing.TB, code string) topology.Place {
+	tb.Helper()
 	p, ok := topology.City(code)
 	if !ok {
-		t.Fatalf("no city %q", code)
+		tb.Fatalf("no city %q", code)
 	}
 	return p
 }
 
 // world is three POPs; ams has two nodes, sin has IPv4 only.
-func world(t testing.TB) *topology.Topology {
-	t.Helper()
+func world(tb testing.TB) *topology.Topology {
+	tb.Helper()
 	top := &topology.Topology{Name: "test", Anycast: topology.Anycast{Web: addrs("192.0.2.80", "2001:db8:53::80")}}
 	add := func(name, at string, nodes ...[]netip.Addr) {
-		p := &topology.POP{Name: name, Index: len(top.POPs), At: city(t, at), Capacity: 1000}
+		p := &topology.POP{Name: name, Index: len(top.POPs), At: city(tb, at), Capacity: 1000}
 		for i, a := range nodes {
 			p.Nodes = append(p.Nodes, &topology.Node{Name: fmt.Sprintf("%s%d", name, i+1), POP: p, Addrs: a})
 		}
@@ -72,17 +72,17 @@ func view(down ...string) *health.View {
 	return v
 }
 
-func at(t testing.TB, code string) Client {
-	p := city(t, code)
+func at(tb testing.TB, code string) Client {
+	p := city(tb, code)
 	loc := geodata.Location{Country: p.Country, Continent: p.Continent, Point: true, Lat: p.Lat, Lon: p.Lon}
 	return Client{Addr: netip.MustParseAddr("198.51.100.7"), Loc: loc, Known: true, Scope: netip.MustParsePrefix("198.51.100.0/27")}
 }
 
-func compile(t testing.TB, h *site.Host, top *topology.Topology) *Policy {
-	t.Helper()
+func compile(tb testing.TB, h *site.Host, top *topology.Topology) *Policy {
+	tb.Helper()
 	p, err := Compile(h, top)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -11,11 +11,11 @@ import (
 )
 
 // packet joins hex fragments; blanks do not count.
-func packet(t testing.TB, parts ...string) []byte {
-	t.Helper()
+func packet(tb testing.TB, parts ...string) []byte {
+	tb.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(strings.Join(parts, ""), " ", ""))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }

@@ -67,23 +67,23 @@ func (fixed) Steer(host, owner string, qtype uint16) []dns.RR {
 	return []dns.RR{&dns.A{Hdr: h, A: []byte{203, 0, 113, 1}}}
 }
 
-func parse(t testing.TB, origin, text string) *Zone {
-	t.Helper()
+func parse(tb testing.TB, origin, text string) *Zone {
+	tb.Helper()
 	z, err := Parse(origin, "zones/"+origin, []byte(text))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return z
 }
 
-func shopSet(t testing.TB) *Set {
-	t.Helper()
+func shopSet(tb testing.TB) *Set {
+	tb.Helper()
 	s, err := NewSet([]*Zone{
-		parse(t, "shop.example", shop),
-		parse(t, "kid.shop.example", "@ 60 SOA ns m 1 1 1 1 900\n@ NS ns\nns A 192.0.2.77\n"),
+		parse(tb, "shop.example", shop),
+		parse(tb, "kid.shop.example", "@ 60 SOA ns m 1 1 1 1 900\n@ NS ns\nns A 192.0.2.77\n"),
 	}, []string{"www.shop.example", "cdn.shop.example", "app.eu.west.shop.example", "*.any.shop.example"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

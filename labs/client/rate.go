@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,11 +93,8 @@ func (c *Client) loadsOf(loads []labs.Load) []labs.Load {
 			mine = append(mine, l)
 			continue
 		}
-		for _, from := range l.From {
-			if from == c.o.Network.Name {
-				mine = append(mine, l)
-				break
-			}
+		if slices.Contains(l.From, c.o.Network.Name) {
+			mine = append(mine, l)
 		}
 	}
 	return mine

@@ -171,10 +171,10 @@ func zone(ttl uint32, nsid string, addrs ...string) func(*dns.Msg, bool) *dns.Ms
 }
 
 // pop is the origin behind a node that names itself.
-func pop(t testing.TB, node string) http.Handler {
+func pop(tb testing.TB, node string) http.Handler {
 	o, err := origin.New(origin.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Status", `nyc1; hit; ttl=2; detail="a, b; c"`)
@@ -204,8 +204,8 @@ const (
 	v4  = "203.0.113.1:80"
 )
 
-func newClient(t testing.TB, w *world, alter func(*Options)) *Client {
-	t.Helper()
+func newClient(tb testing.TB, w *world, alter func(*Options)) *Client {
+	tb.Helper()
 	began := time.Now()
 	o := Options{
 		Topology: testTopology(), Net: w, Verify: origin.Verify,
@@ -218,7 +218,7 @@ func newClient(t testing.TB, w *world, alter func(*Options)) *Client {
 	}
 	c, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }

@@ -26,6 +26,7 @@ package drill
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,12 +120,7 @@ func sends(l *labs.Load, client string) bool {
 	if len(l.From) == 0 {
 		return true
 	}
-	for _, f := range l.From {
-		if f == client {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(l.From, client)
 }
 
 // clients names the client networks in file order.

@@ -162,7 +162,7 @@ func TestBrokenSystemsFail(t *testing.T) {
 			}
 			for _, want := range tt.want {
 				found := false
-				for _, one := range strings.Split(want, "|") {
+				for one := range strings.SplitSeq(want, "|") {
 					found = found || strings.Contains(got, one)
 				}
 				if !found {

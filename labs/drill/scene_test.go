@@ -16,43 +16,43 @@ import (
 
 const quickstart = "../catalog/quickstart"
 
-func reference(t testing.TB) *topology.Topology {
-	t.Helper()
+func reference(tb testing.TB) *topology.Topology {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join(quickstart, "topology.yaml"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	topo, err := topology.Parse("topology.yaml", text)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return topo
 }
 
-func shipped(t testing.TB, name string) *Drill {
-	t.Helper()
+func shipped(tb testing.TB, name string) *Drill {
+	tb.Helper()
 	file := filepath.Join(quickstart, "drills", name+".yaml")
 	text, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	d, err := Parse(file, text, reference(t))
+	d, err := Parse(file, text, reference(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
 
 // slowReference is the reference drill with two requests a second: enough for properties, and quick.
-func slowReference(t testing.TB) *Drill {
-	t.Helper()
+func slowReference(tb testing.TB) *Drill {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join(quickstart, "drills", "kill-best-pop.yaml"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	d, err := Parse("slow.yaml", bytes.ReplaceAll(text, []byte("20/s"), []byte("2/s")), reference(t))
+	d, err := Parse("slow.yaml", bytes.ReplaceAll(text, []byte("20/s"), []byte("2/s")), reference(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
@@ -92,7 +92,7 @@ func (sc scene) moved(t, delay time.Duration) bool {
 func (sc scene) dead(t time.Duration) bool { return t >= sc.from && t < sc.heal }
 
 // record plays the scene.
-func (sc scene) record(t testing.TB, d *Drill) *Recording {
+func (sc scene) record(tb testing.TB, d *Drill) *Recording {
 	rec := &Recording{Lab: "quickstart", Runner: "paper", Zero: zero, Lets: map[string]string{"best": "ams"}}
 	for _, s := range d.Steps {
 		rec.Faults = append(rec.Faults, FaultRecord{Fault: s.Fault, At: s.At, Start: at(s.At), Done: at(s.At + time.Millisecond)})

@@ -65,8 +65,8 @@ func (ev *evidence) loadReport(p pair) LoadReport {
 // turns are when the first step came, and when the first one came that undoes something; the end if none did.
 func (ev *evidence) turns() (broke, undone int64) {
 	broke, undone = ev.end+1, ev.end+1
-	for i := len(ev.rec.Faults) - 1; i >= 0; i-- {
-		f := ev.rec.Faults[i]
+	for _, f := range slices.Backward(ev.rec.Faults) {
+
 		broke = f.Start
 		if undoes(f.Verb) != nil {
 			undone = f.Start

@@ -13,11 +13,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-func serve(t testing.TB, o Options) *Server {
-	t.Helper()
+func serve(tb testing.TB, o Options) *Server {
+	tb.Helper()
 	s, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -36,20 +36,20 @@ func ask(s *Server, method, target, client string, header ...string) *http.Respo
 	return w.Result()
 }
 
-func body(t testing.TB, r *http.Response) []byte {
-	t.Helper()
+func body(tb testing.TB, r *http.Response) []byte {
+	tb.Helper()
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func parsed(t testing.TB, s string) *url.URL {
-	t.Helper()
+func parsed(tb testing.TB, s string) *url.URL {
+	tb.Helper()
 	u, err := url.Parse(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return u
 }

@@ -1,6 +1,7 @@
 package fresh
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -106,9 +107,7 @@ func Header(h http.Header, status int, r Rule) http.Header {
 // those that describe the stored bytes.
 func Merge(stored, notModified http.Header) http.Header {
 	out := make(http.Header, len(stored))
-	for name, values := range stored {
-		out[name] = values
-	}
+	maps.Copy(out, stored)
 	keep := append(connectionNames(notModified), notStored...)
 	keep = append(keep, "Age", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Set-Cookie")
 	for name, values := range notModified {

@@ -4,6 +4,7 @@ package mem
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -85,10 +86,10 @@ func (s *Store) Get(primary key.Key, match func(*Entry) bool) (found, other *Ent
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	slots := sh.urls[primary]
-	for i := len(slots) - 1; i >= 0; i-- {
-		e := slots[i].entry
+	for _, slot := range slices.Backward(slots) {
+		e := slot.entry
 		if match(e) {
-			slots[i].used.Store(true)
+			slot.used.Store(true)
 			return e, nil
 		}
 		if other == nil {

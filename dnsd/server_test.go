@@ -220,7 +220,9 @@ func TestTCPPipelining(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
 	var all []byte
 	const n = 50
 	for i := range n {
@@ -264,13 +266,15 @@ func TestConnectionsHaveALimit(t *testing.T) {
 		defer b.Close()
 		if i == 0 {
 			first = b
+			if err := first.SetReadDeadline(time.Now().Add(limit)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		cs.add(a, time.Unix(int64(i), 0))
 	}
 	if evicted := counted(t, reg, "dnsd_tcp_evicted_total"); len(cs.open) != MaxConns || evicted != 1 {
 		t.Errorf("%d open, %v evicted; want %d, 1", len(cs.open), evicted, MaxConns)
 	}
-	first.SetReadDeadline(time.Now().Add(limit))
 	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the oldest connection: %v, want it closed", err)
 	}

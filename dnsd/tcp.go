@@ -49,7 +49,9 @@ func (s *Server) serveConn(t *tcpConn, from asker) {
 	in, out := bufio.NewReader(t.Conn), bufio.NewWriter(t.Conn)
 	var packet []byte
 	for range MaxPipelined {
-		t.SetReadDeadline(time.Now().Add(IdleTimeout))
+		if t.SetReadDeadline(time.Now().Add(IdleTimeout)) != nil { // closed already
+			return
+		}
 		var err error
 		if packet, err = readFramed(in, packet); err != nil {
 			break
@@ -59,16 +61,16 @@ func (s *Server) serveConn(t *tcpConn, from asker) {
 		if answer == nil { // no query at all: there is no sense in going on
 			break
 		}
-		t.SetWriteDeadline(time.Now().Add(WriteTimeout))
-		if writeFramed(out, answer) != nil {
+		if t.SetWriteDeadline(time.Now().Add(WriteTimeout)) != nil || writeFramed(out, answer) != nil {
 			return
 		}
 		if in.Buffered() == 0 && out.Flush() != nil {
 			return
 		}
 	}
-	t.SetWriteDeadline(time.Now().Add(WriteTimeout))
-	out.Flush()
+	if t.SetWriteDeadline(time.Now().Add(WriteTimeout)) == nil {
+		_ = out.Flush() // the connection ends here in any case
+	}
 }
 
 // readFramed reads one message behind its two bytes of length (RFC 1035 §4.2.2), into buf if it is large enough.

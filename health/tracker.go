@@ -97,6 +97,9 @@ type Change struct {
 // NewTracker returns a Tracker that knows nothing yet.
 func NewTracker(o TrackerOptions) *Tracker { return &Tracker{o: o.withDefaults()} }
 
+// Retime goes on with other options; the state, and what counts towards the next one, stay.
+func (t *Tracker) Retime(o TrackerOptions) { t.o = o.withDefaults() }
+
 // View returns the present state and its cause.
 func (t *Tracker) View() ServiceView {
 	if t.drain && t.base != Down {

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/catchment-net/catchment/control"
@@ -11,7 +12,15 @@ import (
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/popd"
 	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
 )
+
+// daemon is what the hub needs of dnsd and popd, wherever they run.
+type daemon interface {
+	Apply(snap *control.Snapshot) error // all or nothing: a refused Snapshot changes nothing
+	SetView(v *health.View)             // never blocks
+	LastRequest() time.Time
+}
 
 // dnsDaemon makes a dnsd.Server take whole Snapshots.
 type dnsDaemon struct {
@@ -20,12 +29,8 @@ type dnsDaemon struct {
 	mmdb string // path; empty for none
 }
 
-// Apply gives the name server its zones, steering and geodata. All or nothing: a refused Snapshot changes nothing.
-func (d *dnsDaemon) Apply(name string, files map[string][]byte) error {
-	snap, err := control.Parse(name, files)
-	if err != nil {
-		return err
-	}
+// Apply gives the name server its zones, steering and geodata.
+func (d *dnsDaemon) Apply(snap *control.Snapshot) error {
 	conf, err := dnsConfig(snap, d.node, d.mmdb)
 	if err != nil {
 		return err
@@ -68,7 +73,7 @@ func FindMMDB(named, dir string) string {
 	if named != "" {
 		return named
 	}
-	beside := dir + "/geo.mmdb"
+	beside := filepath.Join(dir, "geo.mmdb")
 	if _, err := os.Stat(beside); err == nil {
 		return beside
 	}
@@ -81,13 +86,35 @@ type webDaemon struct {
 	node string
 }
 
-// Apply gives the cache its sites. All or nothing: a refused Snapshot changes nothing.
-func (d *webDaemon) Apply(name string, files map[string][]byte) error {
-	snap, err := control.Parse(name, files)
-	if err != nil {
-		return err
-	}
+// Apply gives the cache its sites.
+func (d *webDaemon) Apply(snap *control.Snapshot) error {
 	return d.Server.Apply(popd.Config{Topology: snap.Topology, Node: d.node, Sites: snap.Sites})
+}
+
+func newDNS(o *Options, self *topology.Node, ready func(health.Service, []string)) (*dnsDaemon, error) {
+	srv, err := dnsd.New(dnsd.Options{
+		Node: self.Name, POP: self.POP.Name, Net: o.Net, Logger: o.Logger, Events: o.Events, Registerer: o.Registry,
+		Ready: func(addrs []string) { ready(health.DNS, addrs) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &dnsDaemon{Server: srv, node: self.Name, mmdb: o.MMDB}, nil
+}
+
+func newWeb(o *Options, self *topology.Node, ready func(health.Service, []string)) (*webDaemon, error) {
+	po := popd.Options{
+		Node: self.Name, POP: self.POP.Name, Net: o.Net, Memory: o.Memory, Insecure: o.Insecure, Logger: o.Logger, Events: o.Events, Registerer: o.Registry, Now: o.Now,
+		Ready: func(addrs []string) { ready(health.Web, addrs) },
+	}
+	if o.Keys != nil {
+		po.ServerTLS, po.ClientTLS = o.Keys.TLSServer, o.Keys.TLSClient
+	}
+	srv, err := popd.New(po)
+	if err != nil {
+		return nil, err
+	}
+	return &webDaemon{Server: srv, node: self.Name}, nil
 }
 
 // serviceName is the daemon that provides a service, for messages.

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,6 +27,10 @@ const (
 	observeRise    = time.Second
 )
 
+// watchdogEvery is how often the trackers are asked whether verdicts stay away: four times in the shortest silence that
+// counts.
+const watchdogEvery = 500 * time.Millisecond
+
 // judge makes the View: it runs the probes of this node's services and of the POPs that it observes, takes what the
 // links and the gossip bring, and calls out when the View or this node's own record has changed. It is the one place
 // where the pure core of package health meets clocks and sockets.
@@ -44,7 +47,6 @@ type judge struct {
 	onRecord func()             // our own record has changed and wants gossip; called under mu, must not block
 
 	seen atomic.Pointer[health.View] // the newest View, for readers that must not wait for mu
-	wake chan struct{}               // capacity 1: NextCheck may have moved
 
 	mu      sync.Mutex // guards the following; held for a merge and the calls above
 	fleet   *health.Fleet
@@ -61,28 +63,25 @@ type ownService struct {
 	stop    context.CancelFunc // of its prober; nil while there is none
 }
 
-func newJudge(topo *topology.Topology, self *topology.Node, n underlay.Net, o *Options) *judge {
+func newJudge(topo *topology.Topology, self *topology.Node, o *Options) *judge {
 	j := &judge{
-		topo: topo, self: self, net: n, now: o.now, log: o.Logger, events: o.Events,
-		fleet: newFleet(topo, self, o), own: map[health.Service]*ownService{}, wake: make(chan struct{}, 1),
+		topo: topo, self: self, net: o.Net, now: o.now, log: o.Logger, events: o.Events,
+		fleet: health.NewFleet(topo, self.Name), own: map[health.Service]*ownService{},
 		onView: func(*health.View) {}, onRecord: func() {},
 	}
+	if o.Incarnation != 0 {
+		j.fleet.SetIncarnation(o.Incarnation)
+	}
 	for _, s := range health.Services {
-		j.own[s] = &ownService{tracker: health.NewTracker(health.TrackerOptions{
-			Interval: topo.Health.Interval, Timeout: topo.Health.Timeout, Fall: topo.Health.Fall, Rise: topo.Health.Rise,
-			Local: true,
-		})}
+		j.own[s] = &ownService{tracker: health.NewTracker(timing(topo.Health))}
 	}
 	j.seen.Store(j.fleet.View(j.now()))
 	return j
 }
 
-func newFleet(topo *topology.Topology, self *topology.Node, o *Options) *health.Fleet {
-	f := health.NewFleet(topo, self.Name)
-	if o.Incarnation != 0 {
-		f.SetIncarnation(o.Incarnation)
-	}
-	return f
+// timing is that of the tracker of an own service.
+func timing(h topology.Health) health.TrackerOptions {
+	return health.TrackerOptions{Interval: h.Interval, Timeout: h.Timeout, Fall: h.Fall, Rise: h.Rise, Local: true}
 }
 
 // run probes what this node observes and ages what it knows, until ctx is done.
@@ -107,7 +106,6 @@ func (j *judge) run(ctx context.Context) error {
 			j.probers.Wait()
 			return nil
 		case <-tick.C:
-		case <-j.wake:
 		}
 		j.change(func(now time.Time) {
 			for s, own := range j.own {
@@ -119,9 +117,33 @@ func (j *judge) run(ctx context.Context) error {
 		j.mu.Lock()
 		next := j.fleet.NextCheck(j.now())
 		j.mu.Unlock()
-		wait := max(min(next.Sub(j.now()), observeEvery), time.Millisecond)
-		tick.Reset(wait)
+		tick.Reset(max(min(next.Sub(j.now()), watchdogEvery), time.Millisecond))
 	}
+}
+
+// merge takes another node's record. One that is no news changes nothing.
+func (j *judge) merge(r health.Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fleet.Merge(j.now(), r) {
+		j.publish()
+	}
+}
+
+// mergeIntents takes intents that another node knows.
+func (j *judge) mergeIntents(all []health.Intent) {
+	j.change(func(now time.Time) {
+		for _, i := range all {
+			j.fleet.MergeIntent(now, i)
+		}
+	})
+}
+
+// intents are the newest on each target, lifted and expired ones included.
+func (j *judge) intents() []health.Intent {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fleet.Intents()
 }
 
 // change applies fn to the fleet and publishes the View if that changed it.
@@ -144,30 +166,6 @@ func (j *judge) publish() {
 	reportChanges(j.events, j.topo, old, v)
 }
 
-// reportChanges turns the difference of two Views into events.
-func reportChanges(events *event.Ring, topo *topology.Topology, old, v *health.View) {
-	for _, p := range topo.POPs {
-		for _, s := range health.Services {
-			was, is := old.POPs[p.Name].Services[s], v.POPs[p.Name].Services[s]
-			if was.State != is.State {
-				events.Add(event.Event{
-					Kind: event.Health, Subject: "pop/" + p.Name + "/" + string(s), State: is.State.String(), Cause: is.Cause.Text,
-					Detail: map[string]string{"was": was.State.String()},
-				})
-			}
-		}
-	}
-	own := func(v *health.View, s health.Service) health.ServiceView { return v.Nodes[v.Self].Services[s] }
-	for _, s := range health.Services {
-		if was, is := own(old, s), own(v, s); was.State != is.State {
-			events.Add(event.Event{
-				Kind: event.Health, Subject: "node/" + v.Self + "/" + string(s), State: is.State.String(), Cause: is.Cause.Text,
-				Detail: map[string]string{"was": was.State.String()},
-			})
-		}
-	}
-}
-
 // take notes what a tracker made of a verdict. Called with mu held.
 func (j *judge) take(now time.Time, s health.Service, c health.Change) {
 	if !c.Changed {
@@ -186,7 +184,8 @@ func (j *judge) ready(s health.Service) {
 		return
 	}
 	own.ready = true
-	j.take(j.now(), s, own.tracker.Started(j.now()))
+	now := j.now()
+	j.take(now, s, own.tracker.Started(now))
 	j.publish()
 	if j.ctx != nil {
 		j.probe(j.ctx, s, own)
@@ -226,26 +225,15 @@ func (j *judge) draining(s health.Service, on bool, why string) {
 	j.change(func(now time.Time) { j.take(now, s, j.own[s].tracker.Drain(now, on, why)) })
 }
 
-// watchOthers starts the probes of the POPs that this node's POP observes: every node, every service, at its unicast
-// address, as a client would ask. Called with mu held.
-func (j *judge) watchOthers() {
-	ctx, cancel := context.WithCancel(j.ctx)
-	j.unwatch = cancel
-	for _, p := range j.topo.POPs {
-		if p.Name == j.self.POP.Name || !j.observe && !slices.Contains(health.Observers(j.topo, p.Name), j.self.POP.Name) {
-			continue
-		}
-		for _, s := range health.Services {
-			j.watchPOP(ctx, p, s)
-		}
-	}
-}
-
 // adopt puts another topology, in which this node is the same, under what is known.
 func (j *judge) adopt(topo *topology.Topology) {
 	j.change(func(time.Time) {
+		retimed := j.topo.Health != topo.Health
 		j.topo = topo
 		j.fleet.Adopt(topo)
+		if retimed {
+			j.retime()
+		}
 		if j.unwatch != nil {
 			j.unwatch()
 			j.watchOthers()
@@ -253,31 +241,17 @@ func (j *judge) adopt(topo *topology.Topology) {
 	})
 }
 
-// watchPOP judges one service of one POP by its nodes: it lives while one of them answers.
-func (j *judge) watchPOP(ctx context.Context, p *topology.POP, s health.Service) {
-	states := make([]health.ServiceView, len(p.Nodes)) // guarded by j.mu
-	for i, n := range p.Nodes {
-		tracker := health.NewTracker(health.TrackerOptions{Interval: observeEvery, Timeout: observeTimeout, Fall: observeFall, Rise: observeRise, MaxRise: observeRise})
-		pr := probe.New(probe.Options{Target: j.target(s, n), Interval: observeEvery, Timeout: observeTimeout, Net: j.net, Now: j.now, Logger: j.log})
-		j.probers.Go(func() {
-			pr.Run(ctx, func(v health.Verdict) {
-				j.change(func(now time.Time) {
-					if ctx.Err() != nil {
-						return
-					}
-					c := tracker.Observe(now, v)
-					states[i] = c.View
-					best := slices.MinFunc(states, func(a, b health.ServiceView) int { return int(a.State) - int(b.State) })
-					if best.State == health.Unknown && slices.ContainsFunc(states, func(v health.ServiceView) bool { return v.State != health.Unknown }) {
-						return // another node has not been asked yet
-					}
-					j.fleet.SetObserved(now, p.Name, s, best.State.Usable(), best.Cause.Text)
-					if c.Changed {
-						j.onRecord()
-					}
-				})
-			})
-		})
+// retime lets the own services' trackers and probers go on with the timing of the present topology. Called with mu held.
+func (j *judge) retime() {
+	for s, own := range j.own {
+		own.tracker.Retime(timing(j.topo.Health))
+		if own.stop != nil {
+			own.stop()
+			own.stop = nil
+			if j.ctx != nil {
+				j.probe(j.ctx, s, own)
+			}
+		}
 	}
 }
 

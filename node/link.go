@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -19,7 +18,7 @@ import (
 // The link joins a daemon's process to its hub over the hub's unix socket, one JSON object a line:
 //
 //	daemon                                   hub
-//	  │── hello {service, node, ready …} ────►│  the hub begins to probe the service
+//	  │── report {service, node, ready …} ───►│  the hub begins to probe the service once it is ready
 //	  │◄── update {snapshot, view} ───────────│  whole Snapshots and Views; only the newest is ever sent
 //	  │── report {ready, draining, last …} ──►│  every half second and on each change
 //	  │                  ✕                    │  end of file: the daemon is dead, the hub withdraws at once
@@ -29,14 +28,20 @@ import (
 // reportEvery is how often a daemon tells its hub how it is, without a change.
 const reportEvery = 500 * time.Millisecond
 
-// maxLine bounds one line of the link: a Snapshot with all its zones.
-const maxLine = 256 << 20
+// The limits of one line of the link, in bytes: a Snapshot with all its zones, which JSON makes larger by a third, and a
+// View.
+const (
+	maxSnapshot = 160 << 20
+	maxLine     = 256 << 20
+)
 
 // update is what goes down the link. An absent field has not changed.
 type update struct {
 	Name  string            `json:"name,omitempty"`  // the configuration's name
 	Files map[string][]byte `json:"files,omitempty"` // the Snapshot as its documents
 	View  *health.View      `json:"view,omitempty"`
+
+	Refuse string `json:"refuse,omitempty"` // the hub does not want this daemon, and why; the connection ends
 }
 
 // report is what goes up the link.
@@ -82,10 +87,11 @@ func (m *mailbox) take() update {
 	return u
 }
 
-// serveLink is the hub's end of one connection: it sends what box gets, hands reports to hear, and returns when the
-// connection ends, which is the daemon's death unless ctx is done.
-func serveLink(ctx context.Context, conn net.Conn, box *mailbox, hear func(report)) error {
+// serveLink is the hub's end of one connection: it sends what box gets and hands reports to hear until that returns an
+// error or the connection ends. Then it calls gone, at once: the end is the daemon's death unless ctx is done.
+func serveLink(ctx context.Context, conn net.Conn, box *mailbox, hear func(report) error, gone func(error)) {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var sender sync.WaitGroup
 	sender.Go(func() {
 		out := json.NewEncoder(conn)
@@ -101,16 +107,21 @@ func serveLink(ctx context.Context, conn net.Conn, box *mailbox, hear func(repor
 		}
 	})
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	err := readLines(conn, hear)
-	stop()
+	defer stop()
+	gone(readLines(conn, hear))
 	cancel()
 	conn.Close()
 	sender.Wait()
-	return err
 }
 
-// readLines decodes one T a line until the connection ends.
-func readLines[T any](conn io.Reader, fn func(T)) error {
+// refuse tells a daemon why it may not join. Nothing else has been sent on its connection.
+func refuse(conn net.Conn, why error) {
+	_ = conn.SetWriteDeadline(time.Now().Add(refusalMax))
+	_ = json.NewEncoder(conn).Encode(update{Refuse: why.Error()}) // the connection ends anyhow
+}
+
+// readLines decodes one T a line until fn returns an error or the connection ends.
+func readLines[T any](conn io.Reader, fn func(T) error) error {
 	in := bufio.NewScanner(conn)
 	in.Buffer(make([]byte, 0, 64<<10), maxLine)
 	for in.Scan() {
@@ -118,7 +129,9 @@ func readLines[T any](conn io.Reader, fn func(T)) error {
 		if err := json.Unmarshal(in.Bytes(), &v); err != nil {
 			return fmt.Errorf("read link: %w", err)
 		}
-		fn(v)
+		if err := fn(v); err != nil {
+			return err
+		}
 	}
 	return in.Err()
 }
@@ -138,117 +151,4 @@ func listenLink(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("restrict link %q: %w", path, err)
 	}
 	return l, nil
-}
-
-// daemon is what the hub needs of dnsd and popd, wherever they run.
-type daemon interface {
-	Apply(name string, files map[string][]byte) error
-	SetView(v *health.View)
-	LastRequest() time.Time
-}
-
-// follower keeps a daemon's process joined to its hub. While the hub is away the daemon keeps its last Snapshot, and
-// alone gives it a View from its own probes.
-type follower struct {
-	socket  string
-	service health.Service
-	node    string
-	daemon  daemon
-	log     *slog.Logger
-	changed chan struct{}     // capacity 1: the report has changed
-	joined  func(joined bool) // tells of the hub's coming and going
-	state   func() (ready, draining bool)
-}
-
-// redialEvery is how long a daemon waits before it looks for its hub again.
-const redialEvery = 200 * time.Millisecond
-
-func (f *follower) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", f.socket)
-		if err == nil {
-			f.log.Info("joined the hub", "socket", f.socket)
-			f.joined(true)
-			err = f.follow(ctx, conn)
-			f.joined(false)
-			if ctx.Err() == nil {
-				f.log.Warn("lost the hub; going on with the last configuration and own probes", "error", errText(err))
-			}
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(redialEvery):
-		}
-	}
-	return nil
-}
-
-func errText(err error) string {
-	if err == nil {
-		return "end of file"
-	}
-	return err.Error()
-}
-
-func (f *follower) follow(ctx context.Context, conn net.Conn) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var refused refusal
-	var sender sync.WaitGroup
-	sender.Go(func() {
-		out := json.NewEncoder(conn)
-		tick := time.NewTicker(reportEvery)
-		defer tick.Stop()
-		for {
-			ready, draining := f.state()
-			r := report{
-				Service: f.service, Node: f.node, Ready: ready, Draining: draining,
-				Last: f.daemon.LastRequest(), Refused: refused.get(), Pid: os.Getpid(),
-			}
-			if err := out.Encode(r); err != nil {
-				return // the reader sees the same end
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			case <-f.changed:
-			}
-		}
-	})
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	err := readLines(conn, func(u update) {
-		if u.Files != nil {
-			refused.set(f.daemon.Apply(u.Name, u.Files))
-		}
-		if u.View != nil {
-			f.daemon.SetView(u.View)
-		}
-	})
-	stop()
-	cancel()
-	conn.Close()
-	sender.Wait()
-	return err
-}
-
-// refusal is why the daemon would not take the last Snapshot; empty when it did.
-type refusal struct {
-	mu   sync.Mutex // guards text
-	text string
-}
-
-func (r *refusal) set(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.text = ""
-	if err != nil {
-		r.text = err.Error()
-	}
-}
-
-func (r *refusal) get() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text
 }

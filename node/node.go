@@ -12,11 +12,11 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -24,6 +24,7 @@ import (
 
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/control"
+	"github.com/catchment-net/catchment/internal/conf"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/keys"
@@ -80,7 +81,7 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 	if o.Admin == "" {
 		o.Admin = filepath.Join(o.State, "admin.sock")
 	}
-	snap, err := control.Load(o.Dir)
+	snap, err := o.load()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,6 +99,26 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 	return snap, self, nil
 }
 
+// load reads the folder. A node that cannot read it at all starts from the last good copy in its state folder, if there
+// is one; a folder that can be read and has mistakes is an error, since somebody is at work there.
+func (o *Options) load() (*control.Snapshot, error) {
+	snap, err := control.Load(o.Dir)
+	var mistakes *conf.Problems
+	if err == nil || errors.As(err, &mistakes) || o.State == "" {
+		return snap, err
+	}
+	snap, savedErr := control.LoadSaved(o.State)
+	switch {
+	case errors.Is(savedErr, os.ErrNotExist):
+		return nil, err
+	case savedErr != nil:
+		return nil, errors.Join(err, savedErr)
+	}
+	o.Logger.Warn("folder not readable; starting from the last good configuration", "error", err, "digest", snap.Digest)
+	o.Events.Add(event.Event{Kind: event.Config, Subject: "snapshot", State: "saved copy", Cause: err.Error(), Detail: map[string]string{"digest": snap.Digest}})
+	return snap, nil
+}
+
 func findNode(t *topology.Topology, name string) (*topology.Node, error) {
 	if n := t.Node(name); n != nil {
 		return n, nil
@@ -107,9 +128,4 @@ func findNode(t *topology.Topology, name string) (*topology.Node, error) {
 		known = append(known, n.Name)
 	}
 	return nil, fmt.Errorf("%w %q: the topology has %v; name one with --node (the default is the host's name)", ErrUnknownNode, name, known)
-}
-
-// ends reports whether an error is only the end of its context.
-func ends(ctx context.Context, err error) bool {
-	return err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err())
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/catchment-net/catchment/admin"
@@ -14,10 +15,13 @@ import (
 
 // Status is what `catchment status` prints of one node: itself, and the fleet as it sees it.
 type Status struct {
-	Node    string                    `json:"node"`
-	POP     string                    `json:"pop"`
-	Config  string                    `json:"config"` // the topology's name
-	Digest  string                    `json:"digest"`
+	Node   string `json:"node"`
+	POP    string `json:"pop"`
+	Config string `json:"config"` // the topology's name
+	Digest string `json:"digest"`
+
+	Diverged string `json:"diverged,omitempty"` // the nodes whose configuration is another, for a minute already
+
 	Since   time.Time                 `json:"since"`
 	Now     time.Time                 `json:"now"`
 	Links   map[health.Service]string `json:"links"` // attached daemons: starting, ready, draining
@@ -50,10 +54,8 @@ func (h *hub) status() Status {
 	st := Status{
 		Node: h.self.Name, POP: h.self.POP.Name, Config: snap.Topology.Name, Digest: snap.Digest, Since: h.since, Now: h.o.now(),
 		Links: map[health.Service]string{}, View: h.judge.seen.Load(), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
+		Intents: h.judge.intents(), Diverged: h.pools.census.reported(),
 	}
-	h.judge.mu.Lock()
-	st.Intents = h.judge.fleet.Intents()
-	h.judge.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s, p := range h.ports {
@@ -69,6 +71,9 @@ func (h *hub) status() Status {
 	return st
 }
 
+// maxReason bounds Why and By, in bytes: with them an intent must fit one datagram of gossip.
+const maxReason = 200
+
 func (h *hub) serveIntent(w http.ResponseWriter, r *http.Request) {
 	var req IntentRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&req); err != nil {
@@ -76,16 +81,37 @@ func (h *hub) serveIntent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	topo := h.snap.Load().Topology
-	if topo.POP(req.Target) == nil && topo.Node(req.Target) == nil {
+	switch {
+	case topo.POP(req.Target) == nil && topo.Node(req.Target) == nil:
 		admin.Refuse(w, http.StatusNotFound, fmt.Errorf("no POP or node is called %q", req.Target), "`catchment status` lists them")
-		return
+	case len(req.Why) > maxReason || len(req.By) > maxReason:
+		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("reason of %d bytes by an author of %d", len(req.Why), len(req.By)), fmt.Sprintf("say it in %d bytes", maxReason))
+	case req.For < 0:
+		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("drain for %v", req.For), "want a time to come, or none: until lifted")
+	default:
+		intent := h.judge.wish(req)
+		h.pools.send(intentKey, encodeIntents([]health.Intent{intent}))
+		admin.Reply(w, intent)
 	}
-	intent := h.judge.wish(req)
-	payload, err := json.Marshal([]health.Intent{intent})
-	if err != nil {
-		admin.Refuse(w, http.StatusInternalServerError, err, "")
-		return
-	}
-	h.pools.send(intentKey, payload)
-	admin.Reply(w, intent)
+}
+
+// bgpRoutes hangs the looking glass of a speaker on an admin socket.
+func bgpRoutes(a *admin.Server, b *bgpd.Server) {
+	a.Handle("GET /v1/bgp/neighbors", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, b.Neighbors()) })
+	a.Handle("GET /v1/bgp/rib", func(w http.ResponseWriter, r *http.Request) {
+		var prefix netip.Prefix
+		if text := r.URL.Query().Get("prefix"); text != "" {
+			var err error
+			if prefix, err = netip.ParsePrefix(text); err != nil {
+				admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("prefix %q: %w", text, err), "give it as 192.0.2.0/24")
+				return
+			}
+		}
+		rib, err := b.RIB(prefix)
+		if err != nil {
+			admin.Refuse(w, http.StatusInternalServerError, err, "")
+			return
+		}
+		admin.Reply(w, rib)
+	})
 }

@@ -6,12 +6,16 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/topology"
 )
 
 // Hub is the process that speaks BGP when the daemons of a node run apart: dnsd and popd attach to its link.
-type Hub struct{ hub *hub }
+type Hub struct {
+	hub   *hub
+	ready *gate
+}
 
 // NewHub checks the configuration and wires a hub; it opens nothing.
 func NewHub(o Options) (*Hub, error) {
@@ -19,44 +23,50 @@ func NewHub(o Options) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := newHub(&o, snap, self)
+	ready := &gate{open: o.Ready, waiting: 1}
+	h, err := newHub(&o, snap, self, nil, ready)
 	if err != nil {
 		return nil, err
 	}
-	h.ready = func() {
-		if o.Ready != nil {
-			o.Ready([]string{"unix:" + o.linkSocket(), "unix:" + o.Admin})
-		}
-	}
-	return &Hub{h}, nil
+	return &Hub{h, ready}, nil
 }
 
 // Run runs the hub until ctx is done.
 func (h *Hub) Run(ctx context.Context) error {
-	l, err := listenLink(h.hub.o.linkSocket())
+	o := h.hub.o
+	l, err := listenLink(o.linkSocket())
 	if err != nil {
 		return err
 	}
+	h.ready.listens([]string{"unix:" + o.linkSocket(), "unix:" + o.Admin})
 	return runAll(ctx, h.hub.run, part("link", func(ctx context.Context) error { return h.hub.acceptLinks(ctx, l) }))
 }
 
 // Drain moves the clients of this node away and returns when it may be stopped.
-func (h *Hub) Drain(ctx context.Context) error { return h.hub.drain(ctx) }
+func (h *Hub) Drain(ctx context.Context) error {
+	if err := h.hub.drain(ctx); err != nil {
+		return err
+	}
+	return h.hub.pools.leave(ctx)
+}
 
 // Service is dnsd or popd in a process of its own, attached to a hub. While the hub is away it keeps its last Snapshot
 // and judges the other POPs by probes of its own.
 type Service struct {
 	o        *Options
 	kind     health.Service
-	self     *topology.Node
-	topo     *topology.Topology
 	daemon   runner
 	follower *follower
 
 	listening atomic.Bool
 	draining  atomic.Bool
-	changed   chan struct{} // capacity 1
-	alone     chan bool     // capacity 1: whether the hub is away
+	changed   chan struct{} // capacity 1: the follower is to report
+	hubIs     chan bool     // capacity 1: whether the hub is there now
+
+	mu    sync.Mutex         // guards the following; held for a SetView, so that Views of hub and own probes keep their order
+	topo  *topology.Topology // of the Snapshot in force
+	byHub bool               // the hub is there, and own probes have no say
+	last  *health.View       // the hub's last
 }
 
 // runner is a daemon with its life.
@@ -72,7 +82,7 @@ func NewService(o Options, kind health.Service) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{o: &o, kind: kind, self: self, topo: snap.Topology, changed: make(chan struct{}, 1), alone: make(chan bool, 1)}
+	s := &Service{o: &o, kind: kind, changed: make(chan struct{}, 1), hubIs: make(chan bool, 1)}
 	if kind == health.DNS {
 		s.daemon, err = newDNS(&o, self, s.ready)
 	} else {
@@ -81,90 +91,87 @@ func NewService(o Options, kind health.Service) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.daemon.Apply(snap.Topology.Name, snap.Files); err != nil {
+	if err := s.apply(snap); err != nil {
 		return nil, err
 	}
 	s.follower = &follower{
-		socket: o.Hub, service: kind, node: self.Name, daemon: s.daemon, log: o.Logger, changed: s.changed,
-		joined: func(joined bool) { put(s.alone, !joined) },
-		state:  func() (bool, bool) { return s.listening.Load(), s.draining.Load() },
+		socket: o.Hub, service: kind, node: self.Name, log: o.Logger, changed: s.changed,
+		state: s.report, apply: s.taken, view: s.viewed, left: s.left,
 	}
 	return s, nil
 }
 
-// put leaves the newest value in a channel of capacity 1 that one goroutine fills.
-func put[T any](c chan T, v T) {
-	select {
-	case <-c:
-	default:
+// apply gives the daemon a Snapshot.
+func (s *Service) apply(snap *control.Snapshot) error {
+	if err := s.daemon.Apply(snap); err != nil {
+		return err
 	}
-	c <- v
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topo = snap.Topology
+	return nil
+}
+
+// taken is apply for a Snapshot of the hub's, which is kept for a start without hub and folder.
+func (s *Service) taken(snap *control.Snapshot) error {
+	if err := s.apply(snap); err != nil {
+		return err
+	}
+	s.save(snap)
+	return nil
+}
+
+func (s *Service) save(snap *control.Snapshot) {
+	if s.o.State == "" {
+		return
+	}
+	if err := control.Save(s.o.State, snap); err != nil {
+		s.o.Logger.Error("last good configuration not kept", "error", err)
+	}
 }
 
 func (s *Service) ready(_ health.Service, addrs []string) {
 	s.listening.Store(true)
-	s.tell()
+	notify(s.changed)
 	if s.o.Ready != nil {
 		s.o.Ready(addrs)
 	}
 }
 
-// tell makes the follower report now.
-func (s *Service) tell() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
+func (s *Service) report() report {
+	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: s.daemon.LastRequest()}
+}
+
+// viewed takes a View of the hub.
+func (s *Service) viewed(v *health.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = v
+	s.daemon.SetView(v)
+	if !s.byHub {
+		s.byHub = true
+		put(s.hubIs, true)
 	}
+}
+
+// left notes that the hub is away.
+func (s *Service) left() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byHub = false
+	put(s.hubIs, false)
 }
 
 // Run runs the daemon until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
-	s.alone <- true
-	return runAll(ctx, part(serviceName(s.kind), s.daemon.Run), s.follower.run, s.judgeAlone)
-}
-
-// judgeAlone gives the daemon Views from its own probes for as long as it has no hub. The last View of the hub stays in
-// force until the probes have something to say.
-func (s *Service) judgeAlone(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case alone := <-s.alone:
-			for alone {
-				alone = s.judgeUntil(ctx)
-			}
-		}
-	}
-}
-
-// judgeUntil judges by own probes until ctx is done or the hub comes or goes, and reports whether it is still away.
-func (s *Service) judgeUntil(ctx context.Context) (alone bool) {
-	ctx, stop := context.WithCancel(ctx)
-	j := newJudge(s.topo, s.self, s.o.Net, s.o)
-	j.observe = true
-	j.onView = s.daemon.SetView
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := j.run(ctx); err != nil {
-			s.o.Logger.Error("own probes ended", "error", err)
-		}
-	})
-	defer running.Wait()
-	defer stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case alone = <-s.alone:
-		return alone
-	}
+	return runAll(ctx, part(serviceName(s.kind), s.daemon.Run), part("link", s.follower.run), s.judgeAlone)
 }
 
 // Drain tells the hub that this daemon wants no new clients, waits until they have gone, and returns when it may be
 // stopped.
 func (s *Service) Drain(ctx context.Context) error {
 	s.draining.Store(true)
-	s.tell()
+	notify(s.changed)
 	if err := s.daemon.Drain(ctx); err != nil {
 		return fmt.Errorf("drain %s: %w", serviceName(s.kind), err)
 	}

@@ -123,7 +123,8 @@ func (s *Server) validated(a *ask, stale *mem.Entry, resp *upstream.Answer) (fli
 		r.Value.storable, r.Value.stored, r.Value.detail, r.Shared = false, false, why, false
 		return r, nil
 	}
-	r.Value.stored = s.store.Put(&e)
+	// Not before the flight has looked whether it was forgotten: an unsafe request may have come meanwhile.
+	r.Whole = func([][]byte, int64) { s.store.Put(&e) }
 	r.Shared = e.Policy.Use(s.o.Now()) == fresh.Fresh
 	return r, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
@@ -100,7 +101,10 @@ func (s *Server) fail(w http.ResponseWriter, a *ask, fwd string, err error) {
 	s.o.Logger.Debug("upstream gave no answer", "pop", a.c.pop, "site", a.site.Name, "error", err)
 	status, text := http.StatusBadGateway, "the origin cannot be reached"
 	var e *upstream.Error
-	if errors.As(err, &e) && e.Timeout {
+	switch {
+	case errors.Is(err, flight.ErrFull):
+		status, text = http.StatusServiceUnavailable, "too many requests wait for the origin"
+	case errors.As(err, &e) && e.Timeout:
 		status, text = http.StatusGatewayTimeout, "the origin did not answer in time"
 	}
 	s.refuse(w, status, "upstream; fwd="+fwd, text)

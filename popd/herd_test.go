@@ -63,7 +63,7 @@ func (w *world) open(target string) (io.Reader, io.Closer) {
 	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: www.shop.example\r\n\r\n", target); err != nil {
 		w.t.Fatal(err)
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil) //nolint:bodyclose // the caller reads it and closes the connection
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/upstream"
 )
 
@@ -43,7 +44,16 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		gauge("popd_store_bytes", "Bytes of stored answers.", func() int64 { return s.store.Stats().Bytes }),
 		gauge("popd_store_limit_bytes", "Bytes of stored answers that are allowed.", func() int64 { return s.o.Memory }),
 		gauge("popd_store_entries", "Stored answers.", func() int64 { return s.store.Stats().Entries }),
-		gauge("popd_flights", "Requests to upstreams for answers that may be shared, under way.", func() int64 { return int64(s.flights.Len()) }),
+		gauge("popd_flights", "Requests to upstreams for answers that may be shared, under way.", func() int64 { return int64(s.flights.Stats().Flights) }),
+		gauge("popd_flights_limit", "Flights that are allowed.", func() int64 { return flight.DefaultFlights }),
+		gauge("popd_flight_bytes", "Bytes of answers on their way.", func() int64 { return s.flights.Stats().Buffered }),
+		gauge("popd_flight_limit_bytes", "Bytes of answers on their way that are allowed; beyond, they are not stored.", func() int64 { return s.o.Memory }),
+		gauge("popd_unshareable_urls", "URLs remembered as not shareable.", func() int64 { return int64(s.marks.Len()) }),
+		gauge("popd_unshareable_urls_limit", "URLs remembered as not shareable that are allowed.", func() int64 { return flight.DefaultMarks }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "popd_flights_refused_total",
+			Help: "Requests answered 503 because too many flights were under way.",
+		}, func() float64 { return float64(s.flights.Stats().Refused) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "popd_store_evictions_total",
 			Help: "Stored answers dropped to make room.",

@@ -54,7 +54,7 @@ type Options struct {
 	// Insecure speaks plain HTTP between nodes when ServerTLS and ClientTLS are nil: loopback only.
 	Insecure bool
 
-	Memory    int64         // bytes of stored answers, a hard limit; 0 means DefaultMemory
+	Memory    int64         // bytes of stored answers, a hard limit, and as many again on their way; 0 means DefaultMemory
 	MaxObject int64         // bytes; larger answers stream through unstored; 0 means DefaultMaxObject, at most Memory/8
 	Connect   time.Duration // 0 means DefaultConnect
 	FirstByte time.Duration // 0 means DefaultFirstByte
@@ -122,7 +122,7 @@ type Config struct {
 func Standalone(origin string) (Config, error) {
 	u, err := url.Parse(origin)
 	if err != nil {
-		return Config{}, fmt.Errorf("origin %q: %w", origin, err)
+		return Config{}, fmt.Errorf("origin %q: want http://HOST[:PORT] or https://HOST[:PORT]", origin)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
 		return Config{}, fmt.Errorf("origin %q: want http://HOST[:PORT] or https://HOST[:PORT]", origin)

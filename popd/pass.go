@@ -1,10 +1,15 @@
 package popd
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
@@ -34,8 +39,10 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 	if r.URL.RawQuery != "" {
 		req.Target += "?" + r.URL.RawQuery
 	}
+	var body *clientBody
 	if r.ContentLength != 0 {
-		req.Body, req.Length = r.Body, r.ContentLength
+		body = &clientBody{body: r.Body, rc: http.NewResponseController(w), deadline: s.deadline, http2: r.ProtoMajor == 2}
+		req.Body, req.Length = body, r.ContentLength
 	}
 	var resp *upstream.Answer
 	var err error
@@ -46,10 +53,15 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 	}()
 	gone := !await(w, r, a, done)
 	<-done // soon after the client has gone, since Do heeds the request's context
-	if err != nil {
-		if !gone {
-			s.fail(w, a, fwd, err)
-		}
+	switch {
+	case err == nil:
+	case body != nil && body.late.Load(): // the server takes this for a client who has gone
+		s.refuse(w, http.StatusRequestTimeout, "client; fwd="+fwd, "the body of the request stood still")
+		return
+	case gone:
+		return
+	default:
+		s.fail(w, a, fwd, err)
 		return
 	}
 	defer resp.Body.Close()
@@ -62,6 +74,31 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 		status: resp.StatusCode, length: resp.ContentLength,
 		member: s.member(detailed(r, "", "fwd="+fwd, "fwd-status="+strconv.Itoa(resp.StatusCode))...),
 	}, func() { s.writeBody(w, r, flight.Streamed(resp.Body)) })
+}
+
+// clientBody is the body of a client's request, which must not stand still: it holds an upstream connection.
+type clientBody struct {
+	body     io.Reader
+	rc       *http.ResponseController
+	deadline func() time.Time
+	http2    bool
+	late     atomic.Bool
+}
+
+// Read is io.Reader's.
+func (b *clientBody) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(b.deadline()) // not every reader has deadlines; those of a server do
+	n, err := b.body.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.late.Store(true)
+	}
+	// At the body's end the server goes on reading the connection to learn when the client leaves: that has no limit.
+	// An HTTP/2 stream is ended by its deadline even while nobody reads. Else it stays, for what the server itself reads
+	// of a body that we have not.
+	if err == io.EOF || b.http2 && err == nil {
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // invalidate drops what is stored, or on its way into the store, for the URL of an unsafe request and for those that its

@@ -131,7 +131,7 @@ var ordinary = map[string]bool{
 	"Accept": true, "Accept-Charset": true, "Accept-Encoding": true, "Accept-Language": true, "Authorization": true,
 	"Cookie": true, "User-Agent": true, "Referer": true, "Origin": true, "Dnt": true, "Te": true, "From": true,
 	"Upgrade-Insecure-Requests": true, "Priority": true, "Purpose": true, "Save-Data": true, "Device-Memory": true,
-	"Downlink": true, "Ect": true, "Rtt": true, "Width": true, "Viewport-Width": true, "Dpr": true,
+	"Downlink": true, "Ect": true, "Rtt": true, "Width": true, "Viewport-Width": true, "Dpr": true, //nolint:misspell // ECT is a field: effective connection type
 	"Traceparent": true, "Tracestate": true, "Date": true, "Max-Forwards": true,
 	"Via": true, "Cdn-Loop": true, "X-Forwarded-Proto": true, "X-Forwarded-Host": true, // ours
 }

@@ -87,7 +87,7 @@ func (s *Server) writeBody(w http.ResponseWriter, r *http.Request, body flight.B
 	rc := http.NewResponseController(w)
 	for {
 		p, err := body.Next(r.Context())
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // what broke a body may wrap io.EOF; only the bare one ends a whole body
 			return
 		}
 		if err != nil {
@@ -108,7 +108,7 @@ func (s *Server) writeBody(w http.ResponseWriter, r *http.Request, body flight.B
 }
 
 // deadline bounds one write to a client that reads nothing.
-func (s *Server) deadline() time.Time { return time.Now().Add(s.o.Stall) } //nolint:forbidigo // sockets know only the wall clock
+func (s *Server) deadline() time.Time { return time.Now().Add(s.o.Stall) }
 
 // member is our member of Cache-Status (RFC 9211 §2).
 func (s *Server) member(params ...string) string {

@@ -56,8 +56,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		o:       o,
 		store:   mem.New(mem.Options{Limit: o.Memory}),
-		flights: flight.NewGroup[*answer](flight.Options{MaxObject: o.MaxObject}),
-		marks:   flight.NewMarks(0),
+		flights: flight.NewGroup[*answer](flight.Options{MaxObject: o.MaxObject, MaxBuffered: o.Memory}),
+		marks:   flight.NewMarks(flight.DefaultMarks),
 	}
 	if s.metrics, err = newMetrics(o.Registerer, s); err != nil {
 		return nil, err

@@ -202,6 +202,7 @@ func (w *world) do(method, addr, target string, lines ...string) (reply, error) 
 	if err != nil {
 		return reply{}, err
 	}
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return reply{resp.StatusCode, resp.Header, string(body), resp.Close, err}, nil
 }

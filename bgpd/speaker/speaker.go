@@ -168,6 +168,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
 	defer func() { _ = b.StopBgp(watching, &api.StopBgpRequest{}) }()
+	defer s.hangUp(watching, b)
 	defer s.close()
 	if err := s.start(watching, b); err != nil {
 		return err
@@ -238,6 +239,27 @@ func (s *Speaker) Shutdown(ctx context.Context, text string) error {
 	if nothing {
 		return nil
 	}
+	return s.disable(ctx, b, neighbors, text)
+}
+
+// hangUpWithin bounds the end of a speaker whose sessions do not close.
+const hangUpWithin = 500 * time.Millisecond
+
+// hangUp closes every session and waits until nobody reads from one. StopBgp closes them, too, but resets the options
+// that gobgp's readers look at with each update while they still run: a data race of the library (v3.37.0).
+func (s *Speaker) hangUp(ctx context.Context, b *server.BgpServer) {
+	ctx, cancel := context.WithTimeout(ctx, hangUpWithin)
+	defer cancel()
+	s.peers.Lock()
+	neighbors := slices.Clone(s.neighbors)
+	s.peers.Unlock()
+	if err := s.disable(ctx, b, neighbors, ""); err != nil {
+		s.o.Logger.Debug("sessions closed by force", "error", err)
+	}
+}
+
+// disable closes the sessions with these neighbours and returns when no session is left or ctx is done.
+func (s *Speaker) disable(ctx context.Context, b *server.BgpServer, neighbors []Neighbor, text string) error {
 	var errs []error
 	for _, n := range neighbors {
 		if err := b.DisablePeer(ctx, &api.DisablePeerRequest{Address: n.Address.String(), Communication: text}); err != nil {

@@ -89,7 +89,7 @@ func (a *app) drillRun() *cobra.Command {
 // drillFile finds a drill: a file; LAB/DRILL of a shipped or named lab; or DRILL of the running lab, the current folder,
 // or quickstart.
 func (a *app) drillFile(arg string, running *local.Remote) (lab, file string, text []byte, err error) {
-	if text, err := os.ReadFile(arg); err == nil {
+	if text, err = os.ReadFile(arg); err == nil {
 		abs, err := filepath.Abs(arg)
 		if err != nil {
 			return "", "", nil, err
@@ -102,7 +102,7 @@ func (a *app) drillFile(arg string, running *local.Remote) (lab, file string, te
 	}
 	name := filepath.Join("drills", strings.TrimSuffix(drillName, ".yaml")+".yaml")
 	if running != nil && !found {
-		if text, err := running.File(name); err == nil {
+		if text, err = running.File(name); err == nil {
 			return "", name, text, nil
 		}
 	}
@@ -155,8 +155,7 @@ func (a *app) runDrill(ctx context.Context, arg, name, reportDir string, samples
 	}
 	rep, err := drill.Run(ctx, lab, d, drill.Options{Out: timeline, KeepSamples: samples})
 	if err != nil {
-		var lacks *drill.LacksError
-		if errors.As(err, &lacks) {
+		if _, lacks := errors.AsType[*drill.LacksError](err); lacks {
 			return &daemon.ExitError{Code: daemon.CannotRun, Err: err}
 		}
 		return err

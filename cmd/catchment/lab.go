@@ -61,32 +61,6 @@ func yes(b bool) string {
 	return "-"
 }
 
-// openLab finds the lab's folder: a folder as it is, or a shipped lab unpacked below a new temporary folder, which
-// cleanup removes.
-func openLab(name string) (dir, label string, cleanup func(), err error) {
-	if info, statErr := os.Stat(name); statErr == nil && info.IsDir() {
-		abs, err := filepath.Abs(name)
-		if err != nil {
-			return "", "", nil, err
-		}
-		return abs, filepath.Base(abs), func() {}, nil
-	}
-	if !slices.Contains(catalog.List(), name) {
-		return "", "", nil, fmt.Errorf("lab %q is neither a folder nor shipped; shipped are %s", name, strings.Join(catalog.List(), ", "))
-	}
-	tmp, err := os.MkdirTemp("", "catchment-lab-")
-	if err != nil {
-		return "", "", nil, fmt.Errorf("make a folder for lab %q: %w", name, err)
-	}
-	cleanup = func() { os.RemoveAll(tmp) }
-	dir = filepath.Join(tmp, name)
-	if err := catalog.Extract(name, dir); err != nil {
-		cleanup()
-		return "", "", nil, err
-	}
-	return dir, name, cleanup, nil
-}
-
 // labArg is the lab that a command means: the one named, else the current folder if it is one, else quickstart.
 func (a *app) labArg(args []string) string {
 	if len(args) > 0 {
@@ -185,11 +159,11 @@ func (a *app) spawnRunner(ctx context.Context, lab, name string) error {
 			return cmd.Process.Release()
 		}
 	}
-	err = cmd.Wait()
+	_ = cmd.Wait() // how it ended is in ProcessState
 	if ctx.Err() != nil {
 		return &daemon.ExitError{Code: daemon.No, Err: fmt.Errorf("lab %q was interrupted while coming up; nothing is left of it", name)}
 	}
-	return fmt.Errorf("the lab's runner ended before the lab was up (%v); run `catchment lab serve %s` to see why", err, lab)
+	return fmt.Errorf("the lab's runner ended before the lab was up (%v); run `catchment lab serve %s` to see why", cmd.ProcessState, lab)
 }
 
 // progress is what a runner tells the command that started it, one JSON object a line on descriptor 3.
@@ -386,8 +360,7 @@ func (a *app) labExec() *cobra.Command {
 				return err
 			}
 			err = l.Exec(cmd.Context(), args[0], args[1:], a.out, a.err)
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
+			if exit, ok := errors.AsType[local.ExitCode](err); ok { // the command has said why
 				return &daemon.ExitError{Code: exit.ExitCode()}
 			}
 			return err

@@ -52,7 +52,11 @@ func (a *app) report(err error) int {
 	if errors.As(err, &silent) && silent.Err == nil {
 		return silent.Code // said already
 	}
-	return daemon.Report(a.err, "catchment", daemon.WithCode(daemon.BadInput, err))
+	code := daemon.BadInput
+	if errors.Is(err, context.Canceled) {
+		code = daemon.No // interrupted: nothing was wrong with what was asked
+	}
+	return daemon.Report(a.err, "catchment", daemon.WithCode(code, err))
 }
 
 func (a *app) root() *cobra.Command {

@@ -80,8 +80,7 @@ func (a *app) status() *cobra.Command {
 
 // refused turns a remote's no into exit status 1; a socket that nobody answers is a wrong set-up.
 func refused(err error) error {
-	var no *admin.Error
-	if errors.As(err, &no) {
+	if _, no := errors.AsType[*admin.Error](err); no {
 		return &daemon.ExitError{Code: daemon.No, Err: err}
 	}
 	return err
@@ -89,6 +88,9 @@ func refused(err error) error {
 
 func (a *app) printNode(st *node.Status) error {
 	fmt.Fprintf(a.out, "node %s (POP %s), up for %v, configuration %s %.12s\n\n", st.Node, st.POP, st.Now.Sub(st.Since).Round(time.Second), st.Config, st.Digest)
+	if st.Diverged != "" {
+		fmt.Fprintf(a.out, "ALARM: %s\n\n", st.Diverged)
+	}
 	pops := daemon.NewTable("POP", "DNS", "WEB", "NODES", "ANNOUNCES", "WHY")
 	names := make([]string, 0, len(st.View.POPs))
 	for name := range st.View.POPs {

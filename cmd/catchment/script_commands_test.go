@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -108,14 +110,28 @@ func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
 		match, cmd = cmd[i] == "=>", cmd[:i]
 	}
 	await(ts, atMost, strings.Join(args[1:], " "), func() (bool, string) {
-		err := ts.Exec(cmd[0], cmd[1:]...)
-		out := ts.ReadFile("stdout")
-		return err == nil && want.MatchString(out) == match, out + ts.ReadFile("stderr")
+		out, said, err := runQuietly(ts, cmd)
+		return err == nil && want.MatchString(out) == match, out + said
 	})
 }
 
+// runQuietly runs a command as the scene's exec does, but leaves no line in the log for each time.
+func runQuietly(ts *testscript.TestScript, args []string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), os.Environ()
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "CATCHMENT_ADMIN"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	var out, said strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err = cmd.Run()
+	return out.String(), said.String(), err
+}
+
 // cmdReady waits for a daemon's ready file and puts what it says into variables: ready FILE NAME sets $NAME (its first
-// address), $NAME_HOST and $NAME_PORT.
+// address), $NAME_HOST, $NAME_PORT and $NAME_PID.
 func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: ready FILE NAME")
@@ -129,6 +145,7 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	if ready.Status != "ok" || ready.PID == 0 {
 		ts.Fatalf("ready file says %+v", ready)
 	}
+	ts.Setenv(args[1]+"_PID", strconv.Itoa(ready.PID))
 	if len(ready.Addrs) == 0 {
 		return
 	}
@@ -282,6 +299,14 @@ func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Rename(file+".new", file))
 }
 
+// cmdExpand puts the scene's variables into a file, where they stand as ${NAME}: expand FILE.
+func cmdExpand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expand FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
 // cmdLabPorts puts where the only lab's clients and nodes are into variables: $BERLIN_HTTP, $BERLIN_DNS (a port),
 // $AMS1_ADMIN, …
 func cmdLabPorts(ts *testscript.TestScript, neg bool, args []string) {
@@ -302,22 +327,58 @@ func cmdLabPorts(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// labProcesses are the processes of the scene's labs by id, with their command lines.
+func labProcesses(ts *testscript.TestScript) map[int]string {
+	mark := "XDG_RUNTIME_DIR=" + ts.Getenv("XDG_RUNTIME_DIR") + "\x00"
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	ts.Check(err)
+	found := map[int]string{}
+	for _, file := range environs {
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(text), mark) {
+			continue // gone, another user's, or not of this scene
+		}
+		dir := filepath.Dir(file)
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		ts.Check(err)
+		cmd, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err == nil && len(cmd) > 0 { // one that waits for its parent to notice has none
+			found[pid] = strings.ReplaceAll(string(cmd), "\x00", " ")
+		}
+	}
+	return found
+}
+
+// cmdKillRunner kills the runner of the scene's only lab with SIGKILL and waits until its nodes have gone by themselves.
+func cmdKillRunner(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: killrunner")
+	}
+	killed := 0
+	for pid, cmd := range labProcesses(ts) {
+		if strings.Contains(cmd, " lab serve ") {
+			ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+			killed++
+		}
+	}
+	if killed != 1 {
+		ts.Fatalf("%d runners found, want 1", killed)
+	}
+	await(ts, limit, "the nodes go with their runner", func() (bool, string) {
+		all := labProcesses(ts)
+		return len(all) == 0, fmt.Sprint(all)
+	})
+}
+
 // cmdNothingLeft demands that no process of the scene's labs lives and that no file of theirs exists.
 func cmdNothingLeft(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: nothingleft")
 	}
-	runtime := ts.Getenv("XDG_RUNTIME_DIR")
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
-	ts.Check(err)
-	for _, file := range environs {
-		text, err := os.ReadFile(file) // gone, or of another user
-		if err == nil && strings.Contains(string(text), "XDG_RUNTIME_DIR="+runtime+"\x00") {
-			cmd, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
-			ts.Fatalf("left running: %s: %s", filepath.Dir(file), strings.ReplaceAll(string(cmd), "\x00", " "))
-		}
+	for pid, cmd := range labProcesses(ts) {
+		ts.Fatalf("left running: %d: %s", pid, cmd)
 	}
-	for _, dir := range []string{runtime, ts.Getenv("TMPDIR")} {
+	for _, dir := range []string{ts.Getenv("XDG_RUNTIME_DIR"), ts.Getenv("TMPDIR")} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			ts.Fatalf("%v", err)

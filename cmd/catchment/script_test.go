@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +28,6 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:               setupScene,
 		Condition:           sceneCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -44,9 +42,11 @@ func TestScripts(t *testing.T) {
 			"lifeline":    cmdLifeline,
 			"signal":      cmdSignal,
 			"replace":     cmdReplace,
+			"expand":      cmdExpand,
 			"quickstart":  cmdQuickstart,
 			"labports":    cmdLabPorts,
 			"nothingleft": cmdNothingLeft,
+			"killrunner":  cmdKillRunner,
 		},
 	})
 }
@@ -61,6 +61,19 @@ func setupScene(env *testscript.Env) error {
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("CATCHMENT_ADMIN", "")
 	env.Setenv("PATH", env.Getenv("PATH")+":/usr/sbin:/sbin") // BIRD is there, and not every user's PATH has it
+	// Under the race detector every process of the scene, the nodes of a lab included, reports into the work folder.
+	races := filepath.Join(env.WorkDir, ".race")
+	env.Setenv("GORACE", "log_path="+races)
+	env.Defer(func() {
+		reports, err := filepath.Glob(races + ".*")
+		if err != nil {
+			env.T().Fatal(err)
+		}
+		for _, file := range reports {
+			text, err := os.ReadFile(file)
+			env.T().Fatal(string(text), err)
+		}
+	})
 	env.Defer(func() {
 		root := filepath.Join(runtime, "catchment")
 		for _, name := range local.Running(root) {
@@ -81,16 +94,18 @@ func setupScene(env *testscript.Env) error {
 	return nil
 }
 
-// sceneCondition knows [lowports]: whether this user may listen below port 1024.
+// sceneCondition knows [netns]: whether this user can make a network namespace with addresses of its own.
 func sceneCondition(cond string) (bool, error) {
-	if cond != "lowports" {
+	if cond != "netns" {
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}
-	l, err := net.Listen("tcp", "127.77.0.9:80")
-	if err != nil {
-		return false, nil
+	for _, tool := range []string{"unshare", "nsenter"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return false, nil
+		}
 	}
-	return true, l.Close()
+	try := exec.Command("unshare", "--map-root-user", "--net", "sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; ip link set lo up && ip route add local 10.77.0.0/16 dev lo")
+	return try.Run() == nil, nil
 }
 
 // cmdQuickstart unpacks the shipped lab: quickstart DIR.

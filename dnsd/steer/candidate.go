@@ -90,7 +90,8 @@ func (c *candidate) can(family int) bool {
 	return false
 }
 
-// answer gives the addresses of a target, or those of a POP's nodes that may take clients; if none may, of all.
+// answer gives the addresses of a target, or those of a POP's nodes that take clients: the ones that say so themselves,
+// else the ones of which nothing bad is known, else all.
 func (c *candidate) answer(family int, v *health.View) ([]netip.Addr, string) {
 	if c.pop == nil {
 		if c.cname != "" {
@@ -98,18 +99,25 @@ func (c *candidate) answer(family int, v *health.View) ([]netip.Addr, string) {
 		}
 		return ofFamily(c.addrs, family), ""
 	}
-	var good, all []netip.Addr
+	var heard, usable, all []netip.Addr
 	for _, n := range c.pop.Nodes {
 		a := ofFamily(n.Addrs, family)
 		all = append(all, a...)
-		if nodeUsable(v, n.Name) {
-			good = append(good, a...)
+		if !nodeUsable(v, n.Name) {
+			continue
+		}
+		usable = append(usable, a...)
+		if nodeHeard(v, n.Name) {
+			heard = append(heard, a...)
 		}
 	}
-	if len(good) == 0 {
-		return all, ""
+	switch {
+	case len(heard) > 0:
+		return heard, ""
+	case len(usable) > 0:
+		return usable, ""
 	}
-	return good, ""
+	return all, ""
 }
 
 // nodeUsable reports whether a node takes web clients; one of which nothing is known does.
@@ -119,6 +127,16 @@ func nodeUsable(v *health.View, node string) bool {
 	}
 	n := v.Nodes[node]
 	return !n.Draining && n.Services[health.Web].State.Usable()
+}
+
+// nodeHeard reports whether a node's own word on its web service counts. One that is dead says nothing any more, while
+// its last word was that it is well.
+func nodeHeard(v *health.View, node string) bool {
+	if v == nil || keepsDead() {
+		return true
+	}
+	n := v.Nodes[node]
+	return n.Heard && n.Services[health.Web].State != health.Unknown
 }
 
 // state is what health says of the candidate's web service. Of a customer's own targets it says nothing yet.

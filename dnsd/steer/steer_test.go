@@ -73,6 +73,7 @@ func view(down ...string) *health.View {
 }
 
 func at(tb testing.TB, code string) Client {
+	tb.Helper()
 	p := city(tb, code)
 	loc := geodata.Location{Country: p.Country, Continent: p.Continent, Point: true, Lat: p.Lat, Lon: p.Lon}
 	return Client{Addr: netip.MustParseAddr("198.51.100.7"), Loc: loc, Known: true, Scope: netip.MustParsePrefix("198.51.100.0/27")}
@@ -292,4 +293,33 @@ func TestScopeSharesTheOrder(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A dead node says nothing any more, and its last word was a good one: it is not answered while another node of its POP
+// is heard. Where nobody is heard, as without gossip, all are.
+func TestNodesThatSayNothingAreNotAnswered(t *testing.T) {
+	if fault.Is(fault.DNSKeepsDeadPOP) {
+		t.Skip("health is planted away")
+	}
+	p := compile(t, &site.Host{Name: "www.shop.example", Steer: site.Geo, TTL: 2 * time.Second}, world(t))
+	up := map[health.Service]health.ServiceView{health.Web: {State: health.Up}}
+	down := map[health.Service]health.ServiceView{health.Web: {State: health.Down}}
+	for _, c := range []struct {
+		rule       string
+		ams1, ams2 health.NodeView
+		want       string
+	}{
+		{"both are heard", health.NodeView{Services: up, Heard: true}, health.NodeView{Services: up, Heard: true}, "[203.0.113.1 203.0.113.2]"},
+		{"one is dead", health.NodeView{Services: up, Heard: true}, health.NodeView{Services: up}, "[203.0.113.1]"},
+		{"nobody is heard", health.NodeView{Services: up}, health.NodeView{Services: up}, "[203.0.113.1 203.0.113.2]"},
+		{"the one that is heard is ill: better one that may live", health.NodeView{Services: down, Heard: true}, health.NodeView{Services: up}, "[203.0.113.2]"},
+		{"nothing good anywhere", health.NodeView{Services: down, Heard: true}, health.NodeView{Services: down}, "[203.0.113.1 203.0.113.2]"},
+		{"a daemon without its hub knows of no node's service", health.NodeView{Heard: true}, health.NodeView{}, "[203.0.113.1 203.0.113.2]"},
+	} {
+		v := view()
+		v.Nodes["ams1"], v.Nodes["ams2"] = c.ams1, c.ams2
+		if got := fmt.Sprint(p.Decide(at(t, "BER"), 4, v).Addrs); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
+		}
+	}
 }

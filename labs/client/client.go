@@ -34,7 +34,7 @@ type Options struct {
 	Verify func(u *url.URL, header http.Header, body []byte, clientID string) error
 
 	DNSTimeout time.Duration // for one name server; 0 means 400 ms
-	DialWithin time.Duration // for one connection to open, while other addresses are left; 0 means 300 ms
+	DialWithin time.Duration // for one connection to open, while other addresses are left; 0 means 500 ms: one round trip to the far side of the world, and then some
 	Total      time.Duration // for one whole HTTP request with all its tries, name resolution not counted; 0 means 1.5 s
 	InFlight   int           // requests at once per load; one beyond it is a failed Sample; 0 means 128
 
@@ -65,7 +65,7 @@ func New(o Options) (*Client, error) {
 		o.DNSTimeout = 400 * time.Millisecond
 	}
 	if o.DialWithin <= 0 {
-		o.DialWithin = 300 * time.Millisecond
+		o.DialWithin = 500 * time.Millisecond
 	}
 	if o.Total <= 0 {
 		o.Total = 1500 * time.Millisecond

@@ -68,7 +68,7 @@ func TestTries(t *testing.T) {
 		err   string
 	}{
 		{"IPv6 refused", func(w *world) { delete(w.tcp, v6) }, true, 2, 0, ""},
-		{"IPv6 does not connect", func(w *world) { w.dead[v6] = nil }, true, 2, 300 * time.Millisecond, ""},
+		{"IPv6 does not connect", func(w *world) { w.dead[v6] = nil }, true, 2, 500 * time.Millisecond, ""},
 		{"IPv6 connects and hangs", func(w *world) { w.tcp[v6] = hang }, true, 2, 750 * time.Millisecond, ""},
 		{"IPv6 is reset", func(w *world) { w.tcp[v6] = reset }, true, 2, 0, ""},
 		{"IPv6 breaks off in the body", func(w *world) { w.tcp[v6] = cut }, true, 2, 0, ""},

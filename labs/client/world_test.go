@@ -31,6 +31,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
 	w := &world{tcp: map[string]func(net.Conn){}, udp: map[string]func(net.Conn){}, dead: map[string]error{}}
 	t.Cleanup(w.wg.Wait)
 	return w
@@ -172,6 +173,7 @@ func zone(ttl uint32, nsid string, addrs ...string) func(*dns.Msg, bool) *dns.Ms
 
 // pop is the origin behind a node that names itself.
 func pop(tb testing.TB, node string) http.Handler {
+	tb.Helper()
 	o, err := origin.New(origin.Options{})
 	if err != nil {
 		tb.Fatal(err)

@@ -70,7 +70,7 @@ func (d *Drill) check(n *node, w Window) *mistake {
 
 // constant reports whether a term is the same in every run, a let's POP included: it was measured before the clock.
 func constant(n *node) bool {
-	return n.kind != callNode && !(n.kind == nameNode && slices.Contains(reserved(), n.text))
+	return n.kind != callNode && (n.kind != nameNode || !slices.Contains(reserved(), n.text))
 }
 
 func (d *Drill) typeOf(n *node, w Window) (valueType, *mistake) {

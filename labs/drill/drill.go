@@ -4,10 +4,10 @@
 // every request (labs.Sample) and every change of state (event.Event) is recorded, and Evaluate, which is pure, judges
 // the recording. The words mean, exactly:
 //
-//   - The clock starts when the lab has converged: when the last requests of every client and load were good. Windows,
-//     faults and `end` are times of this clock. FROM..TO holds its start and not its end; `after T` and `always` hold the
-//     end of the drill, too.
-//   - A sample belongs to the window in which it ended.
+//   - The clock starts when the lab has converged: when the last requests of every client and load were answered, be it
+//     with a wrong body: that is for the expectations to judge. Windows, faults and `end` are times of this clock.
+//     FROM..TO holds its start and not its end; `after T` and `always` hold the end of the drill, too.
+//   - A sample belongs to the window in which it ended. A request that was begun before the clock started belongs to none.
 //   - lost: samples that got no whole, right answer. wrong_bodies: samples whose body was not the right one, another
 //     client's private answer included. empty_answers: samples whose name server answered without an address. All are
 //     over all clients and loads.

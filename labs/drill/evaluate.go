@@ -149,10 +149,11 @@ func (ev *evidence) around(at int64) []string {
 	}
 	var lines []line
 	if at != 0 {
-		for _, e := range ev.changes {
-			if e.Mono >= at-int64(aroundSpan) && e.Mono <= at+int64(aroundSpan) && e.Kind != event.Fault && significant(e) {
-				lines = append(lines, line{e.Mono, ev.clock(e.Mono) + "  " + describe(e)})
-			}
+		near := slices.DeleteFunc(slices.Clone(ev.changes), func(e event.Event) bool {
+			return e.Mono < at-int64(aroundSpan) || e.Mono > at+int64(aroundSpan) || e.Kind == event.Fault || !significant(e)
+		})
+		for _, e := range merged(near) {
+			lines = append(lines, line{e.Mono, ev.clock(e.Mono) + "  " + describe(e)})
 		}
 	}
 	for _, f := range ev.rec.Faults {

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -66,7 +67,7 @@ func (o *Outage) touches(from, to int64) bool {
 
 // split tells detection, convergence and waiting apart. A part that never came takes all the time that is left.
 func (ev *evidence) split(p pair, o *Outage) {
-	fault, pop, ok := ev.before(o.failed[len(o.failed)-1].End)
+	fault, pop, ok := ev.before(o)
 	if !ok {
 		return
 	}
@@ -93,14 +94,15 @@ func (ev *evidence) split(p pair, o *Outage) {
 	o.Detection, o.Convergence, o.TTLWait = &detection, &convergence, &wait
 }
 
-// before is the last step that was begun before a moment, with the POP that it concerns.
-func (ev *evidence) before(at int64) (FaultRecord, string, bool) {
-	for i := len(ev.rec.Faults) - 1; i >= 0; i-- {
-		f := ev.rec.Faults[i]
-		if f.Start > at {
-			continue
+// before is the step that an outage followed, with the POP that it concerns: the last one begun before the first of its
+// requests failed that failed after a step. A later step, such as a heal while it lasts, did not bring it about.
+func (ev *evidence) before(o *Outage) (FaultRecord, string, bool) {
+	for _, s := range o.failed {
+		for _, f := range slices.Backward(ev.rec.Faults) {
+			if f.Start <= s.End {
+				return f, ev.popOfSubject(f), true
+			}
 		}
-		return f, ev.popOfSubject(f), true
 	}
 	return FaultRecord{}, "", false
 }
@@ -181,12 +183,7 @@ func (ev *evidence) left(key route, from int64, pop string) (int64, bool) {
 
 // names reports whether a list of POPs joined by "+" holds pop.
 func names(list, pop string) bool {
-	for _, one := range strings.Split(list, "+") {
-		if one == pop {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Split(list, "+"), pop)
 }
 
 // leading is how long one route still led to a POP after a fault: Forever if it does until `until`. ok is false if the

@@ -22,7 +22,7 @@ type Recording struct {
 	Routers     []labs.RouterStatus
 	Lets        map[string]string // let -> POP
 	Faults      []FaultRecord     // one for each of Drill.Steps that was begun, in their order
-	Samples     []labs.Sample     // in any order; those from before Zero do no harm
+	Samples     []labs.Sample     // in any order; those begun before Zero do no harm
 	Events      []event.Event     // in any order
 }
 
@@ -93,8 +93,8 @@ type evidence struct {
 	rec     *Recording
 	end     int64 // when the drill ended
 	pairs   []pair
-	byEnd   []labs.Sample          // from Zero on
-	byPair  map[pair][]labs.Sample // in the order of their starts, samples from before Zero included
+	byEnd   []labs.Sample          // begun from Zero on, in the order of their ends
+	byPair  map[pair][]labs.Sample // the same in the order of their starts
 	paths   map[route][]hop        // in the order of time; the first is the baseline
 	heard   map[string]bool        // routers of which anything is known
 	changes []event.Event          // in the order of time
@@ -113,11 +113,12 @@ func newEvidence(d *Drill, rec *Recording) *evidence {
 		}
 	}
 	for _, s := range rec.Samples {
+		if s.Start < rec.Zero {
+			continue // begun while the lab was still converging
+		}
 		p := pair{s.Client, s.Load}
 		ev.byPair[p] = append(ev.byPair[p], s)
-		if s.End >= rec.Zero {
-			ev.byEnd = append(ev.byEnd, s)
-		}
+		ev.byEnd = append(ev.byEnd, s)
 	}
 	slices.SortStableFunc(ev.byEnd, func(a, b labs.Sample) int { return cmp.Compare(a.End, b.End) })
 	for _, list := range ev.byPair {

@@ -17,14 +17,14 @@ type Options struct {
 	Out         io.Writer     // the live timeline and the verdicts; nil prints nothing
 	Color       bool          // Out is a terminal
 	KeepSamples bool          // put all samples and events into the Report
-	Converge    time.Duration // how long the lab may take until all requests are good; 0 means 30 s
+	Converge    time.Duration // how long the lab may take until all requests are answered; 0 means 30 s
 	Seed        uint64        // recorded in the Report
 
 	Now  func() time.Time // nil means time.Now
 	Mono func() int64     // nil means event.Mono; must be the clock of the lab's samples and events
 }
 
-// steady is how many requests in a row must be good before the clock starts; slow loads need one.
+// steady is how many requests in a row must be answered before the clock starts; slow loads need one.
 const steady = 3
 
 // undoWithin bounds the healing of what an interrupted drill leaves broken.
@@ -172,9 +172,10 @@ func (r *run) conduct(ctx context.Context) error {
 	return r.await(ctx, r.d.End)
 }
 
-// converge returns when the last requests of every client and load were good.
+// converge returns when the last requests of every client and load were answered. A wrong body is an answer: the system
+// runs, and what it says is for the expectations to judge, not a reason to wait.
 func (r *run) converge(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.o.Converge, fmt.Errorf("no steady good answers within %v", r.o.Converge))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.o.Converge, fmt.Errorf("no steady answers within %v", r.o.Converge))
 	defer cancel()
 	for {
 		bad, err := r.unsteady()
@@ -192,7 +193,10 @@ func (r *run) converge(ctx context.Context) error {
 	}
 }
 
-// unsteady names a client and load whose last requests were not all good.
+// answered says that a request got a whole answer, right or wrong.
+func answered(s labs.Sample) bool { return s.OK || s.WrongBody }
+
+// unsteady names a client and load whose last requests were not all answered.
 func (r *run) unsteady() (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,7 +206,7 @@ func (r *run) unsteady() (string, error) {
 	good, last := map[pair]int{}, map[pair]string{}
 	for _, s := range r.got.samples {
 		p := pair{s.Client, s.Load}
-		if last[p] = s.Error; s.OK {
+		if last[p] = s.Error; answered(s) {
 			good[p]++
 		} else {
 			good[p] = 0
@@ -220,7 +224,7 @@ func (r *run) unsteady() (string, error) {
 				continue
 			}
 			if last[p] == "" {
-				return fmt.Sprintf("%s has had %d good answers, want %d", p, good[p], need), nil
+				return fmt.Sprintf("%s has had %d answers in a row, want %d", p, good[p], need), nil
 			}
 			return fmt.Sprintf("%s: %s", p, last[p]), nil
 		}
@@ -228,7 +232,7 @@ func (r *run) unsteady() (string, error) {
 	return "", nil
 }
 
-// lets finds the POP of each let in the last good answers.
+// lets finds the POP of each let in the last answers.
 func (r *run) lets() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,7 +240,7 @@ func (r *run) lets() error {
 		want := pair{l.call.args[0].text, l.call.args[1].text}
 		pop := ""
 		for _, s := range r.got.samples {
-			if !s.OK || (pair{s.Client, s.Load}) != want {
+			if !answered(s) || (pair{s.Client, s.Load}) != want {
 				continue
 			}
 			if pop = s.POP; l.call.text == "dns" {
@@ -288,7 +292,9 @@ func (r *run) show() {
 	for _, s := range samples {
 		r.out.sample(s)
 	}
-	r.out.tick(r.o.Mono())
+	now := r.o.Mono()
+	r.out.flush(now - together)
+	r.out.tick(now)
 }
 
 // do carries out the steps of one time at once.

@@ -22,7 +22,8 @@ type paperLab struct {
 	caps  labs.Caps
 	mono  func() int64
 	fail  error // of Do
-	deaf  bool  // no request is ever good
+	deaf  bool  // no request is ever answered
+	wrong bool  // no body is ever right
 	mu    sync.Mutex
 	down  map[string]bool
 	done  []labs.Fault
@@ -91,7 +92,7 @@ func (l *paperLab) Sample(ctx context.Context, loads []labs.Load, fn func(labs.S
 		l.mu.Unlock()
 		for _, c := range clients(l.topo) {
 			for _, load := range loads {
-				s := labs.Sample{Client: c, Load: load.Name, Start: l.mono() - 1000, End: l.mono(), POP: home[c], OK: !l.deaf, Status: 200}
+				s := labs.Sample{Client: c, Load: load.Name, Start: l.mono() - 1000, End: l.mono(), POP: home[c], OK: !l.deaf && !l.wrong, WrongBody: l.wrong, Status: 200}
 				if broken && s.POP == "ams" {
 					s.POP = "nyc"
 				}
@@ -133,6 +134,7 @@ func paper(t *testing.T, text string, body func(*testing.T, *paperLab, *Drill, O
 
 func TestRunJudgesWhatTheLabDid(t *testing.T) {
 	paper(t, paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
 		var out bytes.Buffer
 		o.Out, o.KeepSamples = &out, true
 		r, err := Run(t.Context(), lab, d, o)
@@ -142,7 +144,7 @@ func TestRunJudgesWhatTheLabDid(t *testing.T) {
 		if !r.Pass {
 			t.Fatalf("the drill fails:\n%s", out.String())
 		}
-		for _, want := range []string{"best is ams", "▶ kill ams", "arc       best     192.0.2.0/24 → nyc", "img 1", "PASS  paper: all 6 expectations hold"} {
+		for _, want := range []string{"best is ams", "▶ kill ams", "arc       best     192.0.2.0/24 2001:db8:53::/48 → nyc", "img 1", "PASS  paper: all 6 expectations hold"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the timeline does not show %q:\n%s", want, out.String())
 			}
@@ -155,6 +157,7 @@ func TestRunJudgesWhatTheLabDid(t *testing.T) {
 
 func TestRunPrintsWhyItFails(t *testing.T) {
 	paper(t, strings.Replace(paperDrill, "img) == nyc", "img) == sin", 1), func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
 		var out bytes.Buffer
 		o.Out = &out
 		r, err := Run(t.Context(), lab, d, o)
@@ -171,6 +174,7 @@ func TestRunPrintsWhyItFails(t *testing.T) {
 
 func TestVerbThatTheLabLacksIsSaidBeforeAnythingRuns(t *testing.T) {
 	paper(t, strings.Replace(paperDrill, "kill best", "freeze best", 1), func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
 		_, err := Run(t.Context(), lab, d, o)
 		var lacks *LacksError
 		if !errors.As(err, &lacks) || lacks.Verb != labs.Freeze || len(lab.sinks) != 0 {
@@ -181,16 +185,32 @@ func TestVerbThatTheLabLacksIsSaidBeforeAnythingRuns(t *testing.T) {
 
 func TestLabThatNeverConvergesIsAnError(t *testing.T) {
 	paper(t, paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
 		lab.deaf = true
 		_, err := Run(t.Context(), lab, d, o)
-		if err == nil || !strings.Contains(err.Error(), "no steady good answers within 5s; berlin/img: connection refused") {
+		if err == nil || !strings.Contains(err.Error(), "no steady answers within 5s; berlin/img: connection refused") {
 			t.Errorf("error %v: want one that says who got no answer", err)
+		}
+	})
+}
+
+func TestLabThatAnswersWronglyFromTheStartFailsTheDrill(t *testing.T) {
+	paper(t, strings.Replace(paperDrill, "always: [lost == 0", "always: [wrong_bodies == 0, lost == 0", 1), func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
+		lab.wrong = true
+		r, err := Run(t.Context(), lab, d, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := r.Expectations[0]; r.Pass || v.Pass || v.Text != "wrong_bodies == 0" || v.Found == "0" {
+			t.Errorf("pass %v, and the verdict on the bodies is %+v: want a failure", r.Pass, v)
 		}
 	})
 }
 
 func TestStepThatFailsIsAnError(t *testing.T) {
 	paper(t, paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
 		lab.fail = errors.New("no such process")
 		_, err := Run(t.Context(), lab, d, o)
 		if err == nil || !strings.Contains(err.Error(), `kill "ams": no such process`) {
@@ -201,6 +221,7 @@ func TestStepThatFailsIsAnError(t *testing.T) {
 
 func TestInterruptedDrillHealsWhatItBroke(t *testing.T) {
 	paper(t, paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		if _, err := Run(ctx, lab, d, o); !errors.Is(err, context.DeadlineExceeded) {

@@ -93,6 +93,7 @@ func (sc scene) dead(t time.Duration) bool { return t >= sc.from && t < sc.heal 
 
 // record plays the scene.
 func (sc scene) record(tb testing.TB, d *Drill) *Recording {
+	tb.Helper()
 	rec := &Recording{Lab: "quickstart", Runner: "paper", Zero: zero, Lets: map[string]string{"best": "ams"}}
 	for _, s := range d.Steps {
 		rec.Faults = append(rec.Faults, FaultRecord{Fault: s.Fault, At: s.At, Start: at(s.At), Done: at(s.At + time.Millisecond)})
@@ -145,7 +146,7 @@ func best(router string, p netip.Prefix, pop string, when time.Duration) event.E
 func (sc scene) sample(client, load string, s time.Duration) labs.Sample {
 	home, geo := homes()
 	out := labs.Sample{Client: client, Load: load, Start: at(s), End: at(s + 10*time.Millisecond), Status: 200, Tries: 1, OK: true}
-	moved := func(t time.Duration, d time.Duration) bool { return sc.moved(t, d) }
+	moved := sc.moved
 	if load == "img" || load == "shared" {
 		out.POP = home[client]
 		out.DNSAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.80")}

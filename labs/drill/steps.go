@@ -117,7 +117,7 @@ func (r *reader) fault(v conf.Value, text string) (labs.Fault, bool) {
 	case labs.Cut, labs.Blackhole:
 		known, kind = links, "link"
 	case labs.Heal:
-		known = append(hosts, links...)
+		known = slices.Concat(hosts, links)
 	}
 	if !slices.Contains(known, f.Subject) {
 		v.Fail(fmt.Sprintf("%s of unknown %s %q", verb, kind, f.Subject), suggest(f.Subject, kind, known))

@@ -1,9 +1,14 @@
 package drill
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"math"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
@@ -39,6 +44,31 @@ func describe(e event.Event) string {
 	return b.String()
 }
 
+// together is how far apart changes of two prefixes count as one, in nanoseconds: a withdrawal of IPv4 and IPv6 reaches a
+// router in two messages.
+const together = int64(20 * time.Millisecond)
+
+// merged sorts changes by time and makes one of those that differ in their prefix alone, such as IPv4 and IPv6 of one
+// router: the subjects stand one after the other. The later ones of each must be at most together behind the first.
+func merged(list []event.Event) []event.Event {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b event.Event) int { return cmp.Compare(a.Mono, b.Mono) })
+	var out []event.Event
+	for _, e := range list {
+		i := slices.IndexFunc(out, func(o event.Event) bool {
+			return (o.Kind == event.Best || o.Kind == event.Announce) && o.Kind == e.Kind && o.Node == e.Node && o.State == e.State &&
+				o.Cause == e.Cause && maps.Equal(o.Detail, e.Detail) && e.Mono-o.Mono <= together &&
+				!slices.Contains(strings.Fields(o.Subject), e.Subject)
+		})
+		if i < 0 {
+			out = append(out, e)
+			continue
+		}
+		out[i].Subject += " " + e.Subject
+	}
+	return out
+}
+
 // timeline prints a drill as it happens: a line for each change, and one for each second of requests. It belongs to
 // one goroutine.
 type timeline struct {
@@ -46,7 +76,8 @@ type timeline struct {
 	color  bool
 	loads  []labs.Load
 	zero   int64
-	second int64 // of the line being collected
+	held   []event.Event // not printed yet: their like may follow
+	second int64         // of the line being collected
 	good   map[string]int
 	lost   map[string]int
 }
@@ -76,11 +107,27 @@ func (t *timeline) line(mono int64, text string) {
 
 func (t *timeline) event(e event.Event) {
 	if significant(e) && e.Kind != event.Fault {
-		t.line(e.Mono, describe(e))
+		t.held = append(t.held, e)
 	}
 }
 
-func (t *timeline) fault(mono int64, text string) { t.line(mono, t.paint(bold, "▶ "+text)) }
+// flush prints the changes up to a moment.
+func (t *timeline) flush(mono int64) {
+	var rest []event.Event
+	for _, e := range merged(t.held) {
+		if e.Mono > mono {
+			rest = append(rest, e)
+			continue
+		}
+		t.line(e.Mono, describe(e))
+	}
+	t.held = rest
+}
+
+func (t *timeline) fault(mono int64, text string) {
+	t.flush(mono)
+	t.line(mono, t.paint(bold, "▶ "+text))
+}
 
 // sample counts a request; tick prints the counts.
 func (t *timeline) sample(s labs.Sample) {
@@ -113,6 +160,7 @@ func (t *timeline) tick(mono int64) {
 
 // verdicts prints the outcome of each expectation and of the drill.
 func (t *timeline) verdicts(r *Report) {
+	t.flush(math.MaxInt64)
 	fmt.Fprintln(t.w)
 	for _, v := range r.Expectations {
 		word := t.paint(green, "PASS")

@@ -57,7 +57,8 @@ func routerNeighbors(t *topology.Topology, p *plan, network string) []router.Nei
 func nodeNeighbors(t *topology.Topology, p *plan, pop string) []labs.NeighborOnHost {
 	var all []labs.NeighborOnHost
 	for _, l := range t.Internet.Links {
-		far, prepend := "", 0
+		var far string
+		var prepend int
 		switch pop {
 		case l.A:
 			far, prepend = l.B, l.Prepend

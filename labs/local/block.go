@@ -35,7 +35,7 @@ var errNoBlock = errors.New("all 4096 address blocks of 127.64.0.0/10 are in use
 // claimBlock takes the first block that no other lab of this host holds.
 func claimBlock() (*block, error) {
 	for i := range blocks {
-		l, err := net.Listen("unix", fmt.Sprintf("@catchment/block/%d", i))
+		l, err := net.Listen("unix", fmt.Sprintf("@catchment/block/%d", i)) //nolint:noctx // a unix socket listens at once
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}

@@ -25,8 +25,8 @@ func TestBlocksCoexistAndAreGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.release()
-	defer b.release()
+	defer func() { _ = again.release() }()
+	defer func() { _ = b.release() }()
 	if again.number > number {
 		t.Fatalf("block %d was released, yet the next lab got %d", number, again.number)
 	}

@@ -94,7 +94,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("lab %q did not converge within %v", o.Name, upTimeout))
 	defer stop()
 	if err := l.up(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, cause) {
 			err = cause
 		}
 		return nil, errors.Join(err, l.Down(context.WithoutCancel(ctx)))

@@ -22,8 +22,15 @@ func serve(tb testing.TB, o Options) *Server {
 	return s
 }
 
+// reply is an answer of a server in memory.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+}
+
 // ask sends one request in memory.
-func ask(s *Server, method, target, client string, header ...string) *http.Response {
+func ask(s *Server, method, target, client string, header ...string) reply {
 	r := httptest.NewRequest(method, target, nil)
 	if client != "" {
 		r.AddCookie(&http.Cookie{Name: "client", Value: client})
@@ -33,10 +40,10 @@ func ask(s *Server, method, target, client string, header ...string) *http.Respo
 	}
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
-	return w.Result()
+	return reply{w.Code, w.Header(), w.Body}
 }
 
-func body(tb testing.TB, r *http.Response) []byte {
+func body(tb testing.TB, r reply) []byte {
 	tb.Helper()
 	b, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Sizes of the chunks that a body is kept in, in bytes.
@@ -31,6 +32,7 @@ type Body interface {
 // buffer holds a body while it arrives and lets many read it.
 type buffer struct {
 	limit    int64
+	pool     *pool
 	ended    chan struct{} // closed by end
 	progress chan struct{} // a token for the writer: a reader moved or left; capacity 1
 
@@ -39,7 +41,8 @@ type buffer struct {
 	base    int64      // bytes dropped before chunks[0]
 	size    int64      // bytes received, the dropped ones included
 	held    int        // bytes at the end that readers do not see yet
-	over    bool       // longer than limit: a moving window
+	over    bool       // longer than limit, or than the pool has room for: a moving window
+	charged int64      // bytes of chunks that the pool counts; -1 once nobody wants the flight any more
 	done    bool
 	err     error
 	wake    chan struct{} // closed and replaced when bytes arrive, if anybody waits
@@ -47,9 +50,15 @@ type buffer struct {
 	readers map[*bufferReader]struct{}
 }
 
-func newBuffer(limit int64) *buffer {
+// pool counts what the buffers of all flights hold.
+type pool struct {
+	limit int64 // bytes
+	used  atomic.Int64
+}
+
+func newBuffer(limit int64, p *pool) *buffer {
 	return &buffer{
-		limit: limit, ended: make(chan struct{}), progress: make(chan struct{}, 1),
+		limit: limit, pool: p, ended: make(chan struct{}), progress: make(chan struct{}, 1),
 		wake: make(chan struct{}), readers: map[*bufferReader]struct{}{},
 	}
 }
@@ -72,13 +81,13 @@ func (b *buffer) fill(ctx context.Context, body io.Reader, length int64, tooLong
 		if err != nil {
 			return err
 		}
-		n, err := body.Read(free)
-		b.grow(n, err == io.EOF)
-		if err == io.EOF {
+		n, broken := body.Read(free)
+		b.grow(n, broken == io.EOF)
+		if broken == io.EOF {
 			return nil
 		}
-		if err != nil {
-			return err
+		if broken != nil {
+			return broken
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -100,7 +109,7 @@ func (b *buffer) room(ctx context.Context, length int64, tooLong func()) ([]byte
 		want = min(left, maxChunk)
 	}
 	want = min(want, maxChunk)
-	for b.size-b.base+want > b.limit && len(b.chunks) > 0 {
+	for len(b.chunks) > 0 && (b.size-b.base+want > b.limit || b.pool.used.Load()+want > b.pool.limit) {
 		if !b.over {
 			b.over = true
 			b.mu.Unlock()
@@ -109,6 +118,7 @@ func (b *buffer) room(ctx context.Context, length int64, tooLong func()) ([]byte
 		}
 		if first := int64(len(b.chunks[0])); b.fastest() >= b.base+first {
 			b.base += first
+			b.charge(-int64(cap(b.chunks[0])))
 			b.chunks[0] = nil
 			b.chunks = b.chunks[1:]
 			continue
@@ -125,7 +135,26 @@ func (b *buffer) room(ctx context.Context, length int64, tooLong func()) ([]byte
 	}
 	chunk := make([]byte, 0, want)
 	b.chunks = append(b.chunks, chunk)
+	b.charge(want)
 	return chunk[:want], nil
+}
+
+// charge tells the pool of bytes taken or given back. The caller holds b.mu.
+func (b *buffer) charge(n int64) {
+	if b.charged >= 0 {
+		b.charged += n
+		b.pool.used.Add(n)
+	}
+}
+
+// discharge gives all back to the pool, for good.
+func (b *buffer) discharge() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.charged >= 0 {
+		b.pool.used.Add(-b.charged)
+		b.charged = -1
+	}
 }
 
 // fastest is the position of the reader that is furthest on. The caller holds b.mu.

@@ -9,6 +9,7 @@ package flight
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
@@ -37,21 +38,53 @@ type Options struct {
 	// MaxObject bounds the bytes that one flight buffers. A longer body streams on through a window of this size, which
 	// moves with the fastest reader; it is not stored, nobody can join it, and a reader who falls behind loses it.
 	MaxObject int64
+	// MaxFlights bounds the fetches under way; one beyond ends at once with ErrFull. 0 means DefaultFlights.
+	MaxFlights int
+	// MaxBuffered bounds the bytes that all flights buffer together, plus one chunk of 64 KiB at most for each of them. A
+	// body that finds no room goes on like one beyond MaxObject. 0 means 8 MaxObject.
+	MaxBuffered int64
+}
+
+// DefaultFlights is how many fetches may be under way: what 50,000 misses a second keep open to an origin that takes
+// 300 ms.
+const DefaultFlights = 16384
+
+// ErrFull says that MaxFlights fetches are under way already.
+var ErrFull = errors.New("too many fetches are under way")
+
+// Stats are the gauges and counters of a Group.
+type Stats struct {
+	Flights  int   // under way
+	Buffered int64 // bytes held for readers
+	Refused  int64 // fetches that ended with ErrFull
 }
 
 // Group is all flights of a node. Its methods are safe for concurrent use.
 type Group[H any] struct {
-	maxObject int64
-	wg        sync.WaitGroup
+	maxObject  int64
+	maxFlights int
+	pool       pool
+	wg         sync.WaitGroup
 
-	mu   sync.Mutex // guards the following, and the fields of flights marked so; never held while waiting
-	open map[key.Key]*call[H]
-	all  map[*call[H]]struct{}
+	mu      sync.Mutex // guards the following, and the fields of flights marked so; never held while waiting
+	open    map[key.Key]*call[H]
+	all     map[*call[H]]struct{}
+	refused int64
 }
 
 // NewGroup makes a Group without flights.
 func NewGroup[H any](o Options) *Group[H] {
-	return &Group[H]{maxObject: o.MaxObject, open: map[key.Key]*call[H]{}, all: map[*call[H]]struct{}{}}
+	g := &Group[H]{
+		maxObject: o.MaxObject, maxFlights: o.MaxFlights, pool: pool{limit: o.MaxBuffered},
+		open: map[key.Key]*call[H]{}, all: map[*call[H]]struct{}{},
+	}
+	if g.maxFlights <= 0 {
+		g.maxFlights = DefaultFlights
+	}
+	if g.pool.limit <= 0 {
+		g.pool.limit = 8 * o.MaxObject
+	}
+	return g
 }
 
 // call is one fetch.
@@ -64,7 +97,10 @@ type call[H any] struct {
 	err          error
 	buf          *buffer
 
+	storing sync.Mutex // held while the answer is stored; Forget waits for it
+
 	refs      int  // guarded by Group.mu: seats that have not left, and 1 while held
+	held      bool // guarded by Group.mu: Background wants it, whoever leaves
 	askerLeft bool // guarded by Group.mu
 	forgotten bool // guarded by Group.mu: what arrives must not be stored
 }
@@ -85,8 +121,10 @@ func (g *Group[H]) Join(k, primary key.Key, fetch Fetch[H]) *Seat[H] {
 		c.refs++
 		return &Seat[H]{g: g, c: c}
 	}
-	c := g.start(k, primary, fetch)
-	g.open[k] = c
+	c, ok := g.start(k, primary, fetch)
+	if ok {
+		g.open[k] = c
+	}
 	return &Seat[H]{g: g, c: c, asker: true}
 }
 
@@ -94,18 +132,23 @@ func (g *Group[H]) Join(k, primary key.Key, fetch Fetch[H]) *Seat[H] {
 func (g *Group[H]) Alone(primary key.Key, fetch Fetch[H]) *Seat[H] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return &Seat[H]{g: g, c: g.start(primary, primary, fetch), asker: true}
+	c, _ := g.start(primary, primary, fetch)
+	return &Seat[H]{g: g, c: c, asker: true}
 }
 
-// Background starts a flight that lives to its end even if nobody joins it. It does nothing if there is one for k.
+// Background starts a flight that lives to its end even if nobody joins it, so long as it can be stored. It does
+// nothing if there is one for k, or no room for another.
 func (g *Group[H]) Background(k, primary key.Key, fetch Fetch[H]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open[k] != nil {
 		return
 	}
-	c := g.start(k, primary, fetch)
-	c.askerLeft = true
+	c, ok := g.start(k, primary, fetch)
+	if !ok {
+		return
+	}
+	c.askerLeft, c.held = true, true
 	g.open[k] = c
 	g.wg.Go(func() {
 		select {
@@ -115,27 +158,38 @@ func (g *Group[H]) Background(k, primary key.Key, fetch Fetch[H]) {
 		if c.isBuffered() {
 			<-c.buf.ended
 		}
-		g.release(c)
+		g.unhold(c)
 	})
 }
 
 // Forget makes the flights of a URL that are under way end without being stored, and lets nobody join them any more.
+// Once it has returned, none of them stores anything.
 func (g *Group[H]) Forget(primary key.Key) {
+	for _, c := range g.forget(primary) {
+		c.storing.Lock()
+		c.storing.Unlock() //nolint:staticcheck // what has begun to store ends first: the wait is all we want
+	}
+}
+
+func (g *Group[H]) forget(primary key.Key) []*call[H] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var all []*call[H]
 	for c := range g.all {
 		if c.primary == primary {
 			c.forgotten = true
 			g.closeDoor(c)
+			all = append(all, c)
 		}
 	}
+	return all
 }
 
-// Len is how many fetches are under way.
-func (g *Group[H]) Len() int {
+// Stats is what is under way now, and what was refused so far.
+func (g *Group[H]) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.all)
+	return Stats{Flights: len(g.all), Buffered: g.pool.used.Load(), Refused: g.refused}
 }
 
 // Close cancels all flights and returns when their goroutines have ended.
@@ -148,13 +202,24 @@ func (g *Group[H]) Close() {
 	g.wg.Wait()
 }
 
-// start runs fetch with one reference taken. The caller holds g.mu.
-func (g *Group[H]) start(k, primary key.Key, fetch Fetch[H]) *call[H] {
+// start runs fetch with one reference taken. It is not ok, and the call has ended, if there is no room. The caller
+// holds g.mu.
+func (g *Group[H]) start(k, primary key.Key, fetch Fetch[H]) (c *call[H], ok bool) {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &call[H]{key: k, primary: primary, ctx: ctx, cancel: cancel, ready: make(chan struct{}), buf: newBuffer(g.maxObject), refs: 1}
+	c = &call[H]{
+		key: k, primary: primary, ctx: ctx, cancel: cancel, ready: make(chan struct{}),
+		buf: newBuffer(g.maxObject, &g.pool), refs: 1,
+	}
+	if len(g.all) >= g.maxFlights {
+		g.refused++
+		c.err = ErrFull
+		cancel()
+		close(c.ready)
+		return c, false
+	}
 	g.all[c] = struct{}{}
 	g.wg.Go(func() { g.run(c, fetch) })
-	return c
+	return c, true
 }
 
 func (g *Group[H]) run(c *call[H], fetch Fetch[H]) {
@@ -177,18 +242,28 @@ func (g *Group[H]) run(c *call[H], fetch Fetch[H]) {
 	} else {
 		err = c.buf.fill(c.ctx, result.Body, result.Length, func() {
 			g.mu.Lock()
-			defer g.mu.Unlock()
 			g.closeDoor(c)
+			g.mu.Unlock()
+			g.unhold(c) // what is not stored goes on for those alone who read it
 		})
 		_ = result.Body.Close() // the body's own error has come from Read
 	}
-	if err == nil && result.Whole != nil && !c.buf.overflowed() && !g.isForgotten(c) {
-		result.Whole(c.buf.whole())
+	if err == nil && result.Whole != nil && !c.buf.overflowed() {
+		g.store(c)
 	}
 	g.mu.Lock()
 	g.closeDoor(c)
 	g.mu.Unlock()
 	c.buf.end(err)
+}
+
+// store hands a whole body over, unless it was forgotten.
+func (g *Group[H]) store(c *call[H]) {
+	c.storing.Lock()
+	defer c.storing.Unlock()
+	if !g.isForgotten(c) {
+		c.result.Whole(c.buf.whole())
+	}
 }
 
 func (g *Group[H]) isForgotten(c *call[H]) bool {
@@ -208,12 +283,28 @@ func (g *Group[H]) closeDoor(c *call[H]) {
 func (g *Group[H]) release(c *call[H]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.deref(c)
+}
+
+// unhold gives Background's reference back, once.
+func (g *Group[H]) unhold(c *call[H]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.held {
+		c.held = false
+		g.deref(c)
+	}
+}
+
+// deref is release for a caller who holds g.mu.
+func (g *Group[H]) deref(c *call[H]) {
 	if c.refs--; c.refs > 0 {
 		return
 	}
 	g.closeDoor(c)
 	delete(g.all, c)
 	c.cancel()
+	c.buf.discharge()
 }
 
 // isBuffered reports whether the header has come and the body goes through the buffer, rather than straight to its

@@ -55,6 +55,13 @@ func (m *Marks) Clear(k key.Key) {
 	}
 }
 
+// Len is how many places are taken.
+func (m *Marks) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.ring)
+}
+
 // Has reports whether k is marked at time now.
 func (m *Marks) Has(k key.Key, now time.Time) bool {
 	m.mu.Lock()

@@ -66,11 +66,11 @@ func nextDirective(s string) (name, value, rest string) {
 	end := strings.IndexAny(s, ",=\"")
 	if end < 0 || s[end] != '=' {
 		// No argument. A stray quote spoils everything up to the next comma.
-		item, rest, _ := strings.Cut(s, ",")
+		item, after, _ := strings.Cut(s, ",")
 		if strings.Contains(item, `"`) {
-			return "", "", rest
+			return "", "", after
 		}
-		return canonicalName(item), "", rest
+		return canonicalName(item), "", after
 	}
 	name = canonicalName(s[:end])
 	s = strings.TrimLeft(s[end+1:], " \t")

@@ -91,11 +91,11 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap is for errors.Is and errors.As.
 func (e *Error) Unwrap() error { return e.Err }
 
-// dialError marks a failure before the first byte of a request, after which even a POST may be tried elsewhere.
-type dialError struct{ error }
+// unsentError marks a failure before the first byte of a request, after which even a POST may be tried elsewhere.
+type unsentError struct{ error }
 
 // Unwrap is for errors.Is and errors.As.
-func (e dialError) Unwrap() error { return e.error }
+func (e unsentError) Unwrap() error { return e.error }
 
 var errSilent = errors.New("no sign of life")
 
@@ -112,6 +112,9 @@ func New(o Options) (*Client, error) {
 		c.shields.TLSClientConfig = o.ClientTLS.Clone()
 		c.shields.TLSClientConfig.MinVersion = tls.VersionTLS13
 		c.shields.ForceAttemptHTTP2 = true // one connection to each shield, whatever becomes of single requests
+		// Nobody closes such a connection when its peer is gone, for single requests that are given up do not: without
+		// pings all requests would go into it until TCP gives up, minutes after the path is back.
+		c.shields.HTTP2 = &http.HTTP2Config{SendPingTimeout: o.Silence, PingTimeout: o.Silence}
 	}
 	c.origins = c.transport(c.dialOrigin)
 	c.origins.ResponseHeaderTimeout = o.FirstByte
@@ -153,18 +156,14 @@ func (c *Client) CloseIdle() {
 func (c *Client) dialOrigin(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Connect)
 	defer cancel()
-	conn, err := c.o.Net.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, dialError{err}
-	}
-	return conn, nil
+	return c.o.Net.DialContext(ctx, network, address)
 }
 
 // dialNode connects to a node by name, trying its addresses in order.
 func (c *Client) dialNode(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, dialError{err}
+		return nil, err
 	}
 	var addrs []netip.Addr
 	if nodes := c.nodes.Load(); nodes != nil {
@@ -177,7 +176,7 @@ func (c *Client) dialNode(ctx context.Context, network, address string) (net.Con
 			return conn, nil
 		}
 	}
-	return nil, dialError{err}
+	return nil, err
 }
 
 // Do asks the shields in order, then the origins by weight, and returns the first answer. What may not be repeated
@@ -196,8 +195,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 			return &Answer{Response: resp, Tier: tier, RequestTime: start, ResponseTime: c.o.Now()}, true
 		}
 		last = err
-		var dial dialError
-		return nil, ctx.Err() != nil || !repeatable && !errors.As(err, &dial)
+		var unsent unsentError
+		return nil, ctx.Err() != nil || !repeatable && !errors.As(err, &unsent)
 	}
 	for _, n := range r.Shields {
 		if a, final := attempt("shield", func() (*http.Response, error) { return c.askShield(ctx, r, n) }); final {
@@ -244,7 +243,7 @@ func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*h
 	scheme := "https"
 	if c.o.ClientTLS == nil {
 		if !c.o.Insecure {
-			return nil, dialError{fmt.Errorf("ask shield %q: no TLS keys", n.Name)}
+			return nil, unsentError{fmt.Errorf("ask shield %q: no TLS keys", n.Name)}
 		}
 		scheme = "http"
 	}
@@ -255,11 +254,11 @@ func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*h
 	req.Header = req.Header.Clone()
 	req.Header.Set(TierField, "edge="+c.o.Node)
 	req.Header.Set(SchemeField, r.URL.Scheme)
-	silence := c.o.Silence
+	quiet := c.o.Silence
 	if r.Body != nil {
-		silence = 0 // it has nothing to say before it has read the body
+		quiet = 0 // it has nothing to say before it has read the body
 	}
-	resp, err := c.send(ctx, c.shields, req, silence)
+	resp, err := c.send(ctx, c.shields, req, quiet)
 	if err != nil {
 		return nil, fmt.Errorf("ask shield %q: %w", n.Name, err)
 	}
@@ -293,28 +292,34 @@ func trimSlash(path string) string {
 	return path
 }
 
-// send does one exchange. With silence, it ends when no sign of life came for that long: a connection, the end of its
+// send does one exchange. With quiet, it ends when no sign of life came for that long: a connection, the end of its
 // handshake, a 1xx or the header. Each step starts the time anew, so that a far shield is not taken for a silent one.
-func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request, silence time.Duration) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request, quiet time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	if silence > 0 {
-		timer := time.AfterFunc(silence, func() { cancel(errSilent) })
-		defer timer.Stop()
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			TLSHandshakeStart: func() { timer.Reset(silence) },
-			GotConn:           func(httptrace.GotConnInfo) { timer.Reset(silence) },
-			Got1xxResponse: func(int, textproto.MIMEHeader) error {
-				timer.Reset(silence)
-				return nil
-			},
-		})
+	var connected atomic.Bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	if quiet > 0 {
+		watch := watchSilence(quiet, func() { cancel(errSilent) })
+		defer watch.stop()
+		trace.TLSHandshakeStart = watch.sign
+		trace.GotConn = func(httptrace.GotConnInfo) {
+			connected.Store(true)
+			watch.sign()
+		}
+		trace.Got1xxResponse = func(int, textproto.MIMEHeader) error {
+			watch.sign()
+			return nil
+		}
 	}
-	resp, err := t.RoundTrip(req.WithContext(ctx))
+	resp, err := t.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
 		cancel(nil)
+		if !connected.Load() { // refused, silent, or a handshake that failed
+			err = unsentError{err}
+		}
 		return nil, err
 	}
 	resp.Body = &watchedBody{body: resp.Body, cancel: cancel, stall: c.o.Stall}

@@ -1,0 +1,177 @@
+package local
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/catchment-net/catchment/internal/fault"
+	"github.com/catchment-net/catchment/labs"
+	"github.com/catchment-net/catchment/labs/drill"
+)
+
+// runDrill runs a drill that ships with the quickstart.
+func runDrill(t *testing.T, l labs.Lab, dir, name string) *drill.Report {
+	t.Helper()
+	file := filepath.Join(dir, "drills", name+".yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := drill.Parse(file, text, l.Topology())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	r, err := drill.Run(ctx, l, d, drill.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// verdicts are the failures of a report, with their explanations.
+func verdicts(r *drill.Report) string {
+	var b strings.Builder
+	for _, v := range r.Expectations {
+		if !v.Pass {
+			b.WriteString(v.Window + ": " + v.Text + ": found " + v.Found + "\n  because " + strings.Join(v.Why, "\n  and     ") + "\n  around  " + strings.Join(v.Around, "\n          ") + "\n")
+		}
+	}
+	return b.String()
+}
+
+// A sound system passes what the broken ones below fail.
+func TestShippedDrillsPass(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"kill-best-pop", "freeze-best-pop", "drain-best-pop", "private-answers"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := quickstart(t)
+			r := runDrill(t, upOutside(t, o), o.Dir, name)
+			if !r.Pass {
+				t.Errorf("%s fails:\n%s", name, verdicts(r))
+			}
+			if name == "kill-best-pop" {
+				checkKillReport(t, r)
+			}
+		})
+	}
+}
+
+// checkKillReport checks what the report of a passed kill-best-pop says beyond its verdicts: who served whom, where the
+// time of an outage went, and when each router let go.
+func checkKillReport(t *testing.T, r *drill.Report) {
+	t.Helper()
+	for _, c := range r.Clients {
+		for name, l := range c.Loads {
+			if l.Samples == 0 || l.HitRatio == 0 || l.Before == "" || l.During == "" || l.After == "" {
+				t.Errorf("%s/%s is %+v", c.Client, name, l)
+			}
+			for _, o := range l.Outages {
+				if o.Detection == nil || o.Convergence == nil || o.TTLWait == nil || o.Cause != "kill best" {
+					t.Errorf("outage of %s/%s is %+v: want one split into its parts, caused by the kill", c.Client, name, o)
+				}
+			}
+		}
+		if c.Client != "berlin" {
+			continue
+		}
+		for name, l := range c.Loads {
+			if l.Before != "ams" || l.During != "nyc" || l.After != "ams" {
+				t.Errorf("berlin/%s went to %s, %s and %s; want ams, nyc, ams", name, l.Before, l.During, l.After)
+			}
+		}
+		if l := c.Loads["www"]; len(l.Outages) != 1 || l.Lost == 0 {
+			t.Errorf("berlin/www had %d outages and lost %d requests; want one outage: its answers still named the dead POP", len(l.Outages), l.Lost)
+		}
+	}
+	let := map[string]int{}
+	for _, router := range r.Routers {
+		for _, w := range router.Withdrawals {
+			for family, took := range w.Family {
+				let[router.Router+" "+family]++
+				if w.POP != "ams" || time.Duration(took) >= 100*time.Millisecond {
+					t.Errorf("%s let go of %s over %s after %v, want under 100ms", router.Router, w.POP, family, took)
+				}
+			}
+		}
+	}
+	for _, router := range []string{"arc", "berlin", "lisbon", "saopaulo"} {
+		for _, family := range []string{"ipv4", "ipv6"} {
+			if let[router+" "+family] != 1 {
+				t.Errorf("the report has %d withdrawals at %s over %s, want 1", let[router+" "+family], router, family)
+			}
+		}
+	}
+}
+
+// Each defect that can be planted is caught by a drill that ships, which says what is wrong.
+func TestDrillsCatchABrokenSystem(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault, drill string
+		window, text string   // an expectation that fails
+		why          []string // what its explanation holds
+		keeps        []string // expectations that hold all the same: the drill tells this defect from others
+	}{
+		{
+			fault: fault.NeverWithdraws, drill: "drain-best-pop", window: "3s..15s", text: "withdrawal(best) < 5s",
+			why:   []string{"arc's best path for 192.0.2.0/24 still led to ams", "arc's best path for 2001:db8:53::/48 still led to ams"},
+			keeps: []string{"wrong_bodies == 0", "dns(berlin, www) == nyc"},
+		},
+		{
+			fault: fault.WithdrawsIPv4Only, drill: "drain-best-pop", window: "3s..15s", text: "withdrawal(best) < 5s",
+			why:   []string{"arc's best path for 2001:db8:53::/48 still led to ams"},
+			keeps: []string{"wrong_bodies == 0", "dns(berlin, www) == nyc"},
+		},
+		{
+			fault: fault.DNSKeepsDeadPOP, drill: "kill-best-pop", window: "9s..13s", text: "dns(berlin, www) == nyc",
+			why:   []string{"berlin/www went by an answer for ams"},
+			keeps: []string{"wrong_bodies == 0", "withdrawal(best) < 100ms", "outage(*, img) < 1s"},
+		},
+		{
+			fault: fault.SharesPrivate, drill: "private-answers", window: "always", text: "wrong_bodies == 0",
+			why:   []string{"/account", "private answer"},
+			keeps: []string{"empty_answers == 0"},
+		},
+		{
+			fault: fault.WrongBody, drill: "kill-best-pop", window: "always", text: "wrong_bodies == 0",
+			why:   []string{"byte 0"},
+			keeps: []string{"empty_answers == 0", "withdrawal(best) < 100ms", "dns(saopaulo, www) == nyc"},
+		},
+	} {
+		t.Run(tt.fault, func(t *testing.T) {
+			t.Parallel()
+			o := quickstart(t)
+			var err error
+			if o.Binary, err = faultyBinary(); err != nil {
+				t.Fatal(err)
+			}
+			o.Env = []string{"CATCHMENT_FAULT=" + tt.fault}
+			r := runDrill(t, upOutside(t, o), o.Dir, tt.drill)
+			if r.Pass {
+				t.Fatalf("%s passes in a system where %s is planted", tt.drill, tt.fault)
+			}
+			t.Logf("what %s says of %s:\n%s", tt.drill, tt.fault, verdicts(r))
+			for _, v := range r.Expectations {
+				switch {
+				case v.Window == tt.window && v.Text == tt.text:
+					why := strings.Join(v.Why, "\n")
+					for _, want := range tt.why {
+						if v.Pass || !strings.Contains(why, want) {
+							t.Errorf("%s: %s: pass %v, found %s, because %q; want a failure that says %q", v.Window, v.Text, v.Pass, v.Found, why, want)
+						}
+					}
+				case !v.Pass && slices.Contains(tt.keeps, v.Text):
+					t.Errorf("%s: %s fails as well, because %q", v.Window, v.Text, v.Why)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,75 @@
+//go:build lab
+
+package local
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/catchment-net/catchment/labs/drill"
+)
+
+// The drills that a person tries first must pass every time: each round has a lab of its own.
+func TestShippedDrillsPassEveryTime(t *testing.T) {
+	for _, tt := range []struct {
+		drill  string
+		rounds int
+	}{
+		{"kill-best-pop", 20},
+		{"freeze-best-pop", 5},
+		{"drain-best-pop", 5},
+	} {
+		t.Run(tt.drill, func(t *testing.T) {
+			results := make(chan *drill.Report, tt.rounds)
+			t.Run("round", func(t *testing.T) {
+				for i := range tt.rounds {
+					t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+						t.Parallel()
+						o := quickstart(t)
+						r := runDrill(t, upOutside(t, o), o.Dir, tt.drill)
+						if !r.Pass {
+							t.Errorf("%s fails:\n%s", tt.drill, verdicts(r))
+						}
+						results <- r
+					})
+				}
+			})
+			close(results)
+			var passed int
+			var withdrawals, outages []time.Duration
+			for r := range results {
+				if r.Pass {
+					passed++
+				}
+				withdrawals = append(withdrawals, slowestWithdrawal(r))
+				outages = append(outages, longestOutage(r))
+			}
+			slices.Sort(withdrawals)
+			slices.Sort(outages)
+			t.Logf("%d of %d passed; last router's withdrawal %v to %v; longest outage of any client %v to %v",
+				passed, tt.rounds, withdrawals[0], withdrawals[len(withdrawals)-1], outages[0], outages[len(outages)-1])
+		})
+	}
+}
+
+func slowestWithdrawal(r *drill.Report) (slowest time.Duration) {
+	for _, router := range r.Routers {
+		for _, w := range router.Withdrawals {
+			for _, took := range w.Family {
+				slowest = max(slowest, time.Duration(took))
+			}
+		}
+	}
+	return slowest
+}
+
+func longestOutage(r *drill.Report) (longest time.Duration) {
+	for _, c := range r.Clients {
+		for _, l := range c.Loads {
+			longest = max(longest, time.Duration(l.Longest))
+		}
+	}
+	return longest
+}

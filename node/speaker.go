@@ -1,0 +1,183 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/catchment-net/catchment/admin"
+	"github.com/catchment-net/catchment/bgpd"
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/health/probe"
+	"github.com/catchment-net/catchment/internal/event"
+)
+
+// Speaker is a standalone speaker with what tells it how its service is.
+type Speaker struct {
+	o       StandaloneBGP
+	bgp     *bgpd.Server
+	admin   *admin.Server
+	prober  *probe.Prober
+	mu      sync.Mutex // guards tracker, seq
+	tracker *health.Tracker
+	seq     uint64
+}
+
+// NewStandaloneBGP checks the flags and wires the speaker; it opens nothing.
+func NewStandaloneBGP(o StandaloneBGP) (*Speaker, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	topo, name, neighbors, err := o.Build()
+	if err != nil {
+		return nil, err
+	}
+	ring := event.NewRing(event.Options{Node: name})
+	ready := &gate{open: o.Ready, waiting: 2}
+	s := &Speaker{o: o, tracker: health.NewTracker(health.TrackerOptions{Interval: o.Interval, Timeout: o.Timeout, Fall: o.Fall, Rise: o.Rise})}
+	if o.Probe != "" {
+		target, err := parseTarget(o.Probe)
+		if err != nil {
+			return nil, err
+		}
+		s.prober = probe.New(probe.Options{Target: target, Interval: o.Interval, Timeout: o.Timeout, Logger: o.Logger})
+	}
+	if _, _, err := parseLifeline(o.Lifeline); err != nil {
+		return nil, err
+	}
+	if s.bgp, err = bgpd.New(bgpd.Options{
+		Node: name, Neighbors: neighbors, NextHops: o.NextHops, Listen: o.Listen, Alone: true, Logger: o.Logger, Events: ring, Ready: ready.listens,
+	}); err != nil {
+		return nil, err
+	}
+	if err := s.bgp.Apply(topo); err != nil {
+		return nil, err
+	}
+	if o.Admin == "" {
+		o.Admin = filepath.Join(o.State, "admin.sock")
+	}
+	if s.admin, err = admin.New(admin.Options{Socket: strings.TrimPrefix(o.Admin, "unix:"), Logger: o.Logger, Ready: func(string) { ready.listens(nil) }}); err != nil {
+		return nil, err
+	}
+	s.admin.Handle("GET /v1/events", admin.Events(ring).ServeHTTP)
+	bgpRoutes(s.admin, s.bgp)
+	return s, nil
+}
+
+// Run announces while the service is well, until ctx is done.
+func (s *Speaker) Run(ctx context.Context) error {
+	parts := []func(context.Context) error{part("bgpd", s.bgp.Run), part("admin", s.admin.Run)}
+	if s.prober != nil {
+		parts = append(parts, s.probe, s.watchdog)
+	}
+	switch {
+	case s.o.Lifeline != "":
+		parts = append(parts, s.holdLifeline)
+	case s.prober == nil: // without either the service is taken to live
+		s.note(s.tracker.Started)
+		s.note(s.alive)
+	}
+	return runAll(ctx, parts...)
+}
+
+func (s *Speaker) probe(ctx context.Context) error {
+	s.prober.Run(ctx, func(v health.Verdict) { s.note(func(now time.Time) health.Change { return s.tracker.Observe(now, v) }) })
+	return nil
+}
+
+// watchdog takes the service down when no verdict comes any more.
+func (s *Speaker) watchdog(ctx context.Context) error {
+	tick := time.NewTicker(watchdogEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			s.note(s.tracker.Overdue)
+		}
+	}
+}
+
+func (s *Speaker) alive(now time.Time) health.Change {
+	return s.tracker.Observe(now, health.Verdict{OK: true, Scheduled: now, Fired: now})
+}
+
+// note lets fn change the tracker's state and hands the result to the speaker.
+func (s *Speaker) note(fn func(now time.Time) health.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	c := fn(now)
+	if !c.Changed {
+		return
+	}
+	s.seq++
+	s.o.Logger.Info("service changed", "state", c.View.State.String(), "cause", c.View.Cause.Text)
+	s.bgp.SetView(bgpd.StandaloneView(s.seq, now, c.View))
+}
+
+// holdLifeline keeps a connection to the service: its end is the service's death, known at once.
+func (s *Speaker) holdLifeline(ctx context.Context) error {
+	network, address, err := parseLifeline(s.o.Lifeline)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, address)
+		why := "no lifeline: "
+		if err == nil {
+			why = "the lifeline ended: "
+			err = s.hold(ctx, conn)
+		}
+		if ctx.Err() == nil {
+			s.note(func(now time.Time) health.Change { return s.tracker.Hard(now, why+errText(err)) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(redialEvery):
+		}
+	}
+	return nil
+}
+
+// vouchEvery is how often an open lifeline is a good verdict, where nothing else is said: the usual interval of probes.
+const vouchEvery = 100 * time.Millisecond
+
+// hold waits for the end of a connection to the service. Without a probe, the connection's life is the good verdict, at
+// every interval: a service that comes back counts only when it has lived for the rise.
+func (s *Speaker) hold(ctx context.Context, conn net.Conn) error {
+	s.note(func(now time.Time) health.Change { return s.tracker.Started(now) })
+	ctx, end := context.WithCancel(ctx)
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	var beat sync.WaitGroup
+	defer beat.Wait()
+	defer end()
+	if s.prober == nil {
+		s.note(s.alive)
+		beat.Go(func() {
+			tick := time.NewTicker(cmp.Or(s.o.Interval, vouchEvery))
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+					s.note(s.alive)
+				}
+			}
+		})
+	}
+	_, err := io.Copy(io.Discard, conn)
+	return err
+}
+
+// Drain moves the clients away and returns when nothing is announced any more.
+func (s *Speaker) Drain(ctx context.Context) error { return s.bgp.Drain(ctx) }

@@ -1,0 +1,99 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/catchment-net/catchment/control"
+	"github.com/catchment-net/catchment/dnsd"
+	"github.com/catchment-net/catchment/geodata"
+)
+
+// StandaloneDNS is a name server from flags alone: zones, and no fleet.
+type StandaloneDNS struct {
+	Zones    []string // ORIGIN=FILE
+	ZoneList string   // file with a line "ORIGIN FILE" for each zone; files are relative to it
+	Listen   []string
+	MMDB     string // with Dir: geodata for the sites' hosts
+	Dir      string // a configuration whose sites are steered; empty for none
+	Logger   *slog.Logger
+	Ready    func([]string)
+}
+
+// NewStandaloneDNS reads the zones and wires the server; it opens nothing.
+func NewStandaloneDNS(o StandaloneDNS) (*dnsd.Server, error) {
+	if len(o.Listen) == 0 {
+		return nil, errors.New("nothing to listen on: add --listen ADDR:PORT")
+	}
+	zones, err := readZones(o.Zones, o.ZoneList)
+	if err != nil {
+		return nil, err
+	}
+	conf := dnsd.Config{Zones: zones}
+	if o.Dir != "" {
+		snap, err := control.Load(o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		conf.Topology, conf.Sites = snap.Topology, snap.Sites
+	}
+	if o.MMDB != "" {
+		if conf.Geo, err = geodata.Open(o.MMDB); err != nil {
+			return nil, err
+		}
+	}
+	srv, err := dnsd.New(dnsd.Options{Node: "dnsd", Listen: o.Listen, Logger: o.Logger, Ready: o.Ready})
+	if err != nil {
+		return nil, err
+	}
+	return srv, srv.Apply(conf)
+}
+
+func readZones(flags []string, list string) ([]dnsd.ZoneSource, error) {
+	var zones []dnsd.ZoneSource
+	add := func(origin, file string) error {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read zone %q: %w", origin, err)
+		}
+		zones = append(zones, dnsd.ZoneSource{Origin: strings.TrimSuffix(origin, ".") + ".", File: file, Text: text})
+		return nil
+	}
+	for _, f := range flags {
+		origin, file, ok := strings.Cut(f, "=")
+		if !ok || origin == "" || file == "" {
+			return nil, fmt.Errorf("--zone %q: want ORIGIN=FILE", f)
+		}
+		if err := add(origin, file); err != nil {
+			return nil, err
+		}
+	}
+	if list == "" {
+		return zones, nil
+	}
+	text, err := os.ReadFile(list)
+	if err != nil {
+		return nil, fmt.Errorf("read zone list: %w", err)
+	}
+	for i, line := range strings.Split(string(text), "\n") {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0 || strings.HasPrefix(words[0], "#"):
+			continue
+		case len(words) != 2:
+			return nil, fmt.Errorf("%s:%d: %q is not a zone; want a line `ORIGIN FILE`", list, i+1, line)
+		}
+		file := words[1]
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(filepath.Dir(list), file)
+		}
+		if err := add(words[0], file); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", list, i+1, err)
+		}
+	}
+	return zones, nil
+}

@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // Limits of a folder.
@@ -79,12 +78,10 @@ type listed struct {
 
 // listFolder lists the files of a folder in a fixed order. What editors and version control leave behind is skipped.
 func listFolder(fsys fs.FS) ([]listed, error) {
-	switch info, err := fs.Stat(fsys, "."); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("there is no such folder")
-	case errors.Is(err, syscall.ENOTDIR), err == nil && !info.IsDir():
-		return nil, errors.New("it is no folder; want one with topology.yaml, sites/ and zones/")
-	case err != nil:
+	if _, err := fs.Stat(fsys, "."); err != nil {
+		if bare, ok := errors.AsType[*fs.PathError](err); ok {
+			err = bare.Err // the caller names the folder; here it is only "."
+		}
 		return nil, err
 	}
 	var list []listed

@@ -100,10 +100,7 @@ func (j *judge) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			j.mu.Lock()
-			j.ctx, j.unwatch = nil, nil
-			j.mu.Unlock()
-			j.probers.Wait()
+			j.end()
 			return nil
 		case <-tick.C:
 		}
@@ -119,6 +116,14 @@ func (j *judge) run(ctx context.Context) error {
 		j.mu.Unlock()
 		tick.Reset(max(min(next.Sub(j.now()), watchdogEvery), time.Millisecond))
 	}
+}
+
+// end waits for the probers, whose context is done, and lets none begin.
+func (j *judge) end() {
+	j.mu.Lock()
+	j.ctx, j.unwatch = nil, nil
+	j.mu.Unlock()
+	j.probers.Wait()
 }
 
 // merge takes another node's record. One that is no news changes nothing.

@@ -180,7 +180,9 @@ func TestLinkOfASlowReader(t *testing.T) {
 	}
 	l.box.put(update{View: &health.View{Seq: 10_001}})
 	l.far.Close()
-	l.end(t)
+	if err := l.end(t); err != nil {
+		t.Errorf("the link ended with: %v", err)
+	}
 }
 
 // fakeDaemon is what a follower fills.

@@ -127,9 +127,9 @@ func TestServiceReportsAndDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, h.Run)
-	os := w.options("nyc1")
-	os.Hub = oh.linkSocket()
-	s, err := NewService(os, health.Web)
+	o := w.options("nyc1")
+	o.Hub = oh.linkSocket()
+	s, err := NewService(o, health.Web)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestServiceReportsAndDrains(t *testing.T) {
 	if got := h.hub.status().Links[health.Web]; got != "ready" {
 		t.Errorf("the link is %q", got)
 	}
-	await(t, "the copy of the configuration", func() bool { _, err := control.LoadSaved(os.State); return err == nil })
+	await(t, "the copy of the configuration", func() bool { _, err := control.LoadSaved(o.State); return err == nil })
 	// What it cannot take up is reported by the hub as an event, and the hub goes on.
 	w.write("topology.yaml", strings.Replace(topologyText, "web: [192.0.2.80]", "web: [192.0.2.81]", 1))
 	if e := awaitEvent(t, oh.Events, event.Config, "popd", "refused"); !strings.Contains(e.Cause, "restart popd") {

@@ -117,7 +117,7 @@ func parseTarget(text string) (probe.Target, error) {
 	if command, ok := strings.CutPrefix(text, "exec:"); ok {
 		words := strings.Fields(command)
 		if len(words) == 0 {
-			return probe.Target{}, fmt.Errorf("--probe %q: name a program behind exec:", text)
+			return probe.Target{}, fmt.Errorf("--probe %q: want a program, as in exec:/usr/bin/true", text)
 		}
 		return probe.Exec(words[0], words[1:]...), nil
 	}

@@ -113,7 +113,7 @@ func (n ownAddresses) ListenPacket(ctx context.Context, network, address string)
 // run runs fn until the test or stop ends it, and fails the test if it ends with an error.
 func run(tb testing.TB, fn func(context.Context) error) (stop func()) {
 	tb.Helper()
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // the cleanup is to end it, and waits
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- fn(ctx) }()
 	stopped := false

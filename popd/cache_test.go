@@ -299,3 +299,24 @@ func TestLargeAnswerStreamsThroughUnstored(t *testing.T) {
 		w.wantAsked(2)
 	}
 }
+
+// TestConditionalMissIsStored: the client has its 304 with the header of the answer, long before the body is there; the
+// body is fetched for the next one all the same.
+func TestConditionalMissIsStored(t *testing.T) {
+	rest := make(chan struct{})
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		answer("half ", "Cache-Control: max-age=60", `ETag: "v1"`)(rw, r)
+		_ = http.NewResponseController(rw).Flush()
+		<-rest
+		_, _ = io.WriteString(rw, "whole")
+	})
+	w.shield()
+	if r := w.get("/", `If-None-Match: "v1"`); r.status != http.StatusNotModified {
+		t.Fatalf("status %d, want 304", r.status)
+	}
+	close(rest)
+	if r := w.get("/"); r.body != "half whole" {
+		t.Errorf("body %q", r.body)
+	}
+	w.wantAsked(1)
+}

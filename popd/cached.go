@@ -90,7 +90,9 @@ func (s *Server) ride(w http.ResponseWriter, r *http.Request, a *ask, seat *flig
 	}
 	body := seat.Body()
 	defer body.Close()
-	s.serveFlight(w, r, ans, body, fwd, !seat.Asker())
+	if !s.serveFlight(w, r, ans, body, fwd, !seat.Asker()) {
+		seat.Finish() // its client has the answer already; the next one may want the body
+	}
 	return answer{}, true
 }
 

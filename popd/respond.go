@@ -28,8 +28,8 @@ func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e *mem.Entr
 	}, func() { s.writeBody(w, r, flight.Stored(chunks)) })
 }
 
-// serveFlight answers from a flight.
-func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, fwd string, collapsed bool) {
+// serveFlight answers from a flight and reports whether the client wanted the body, rather than a 304.
+func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, fwd string, collapsed bool) (wanted bool) {
 	now := s.o.Now()
 	params := []string{"fwd=" + fwd}
 	if ans.fwdStatus != 0 {
@@ -44,7 +44,11 @@ func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer
 	age := ans.policy.Age(now)
 	s.writeHeader(w, r, ans.header, outcome{
 		status: ans.status, length: ans.length, age: age, aged: age >= time.Second, conditional: ans.storable, member: s.member(detailed(r, ans.detail, params...)...),
-	}, func() { s.writeBody(w, r, body) })
+	}, func() {
+		wanted = true
+		s.writeBody(w, r, body)
+	})
+	return wanted
 }
 
 // outcome is what one answer needs beyond its stored header.

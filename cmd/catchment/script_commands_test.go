@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -165,10 +166,18 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: freeport HOST NAME")
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(args[0], "0"))
-	ts.Check(err)
-	defer l.Close()
-	setAddr(ts, args[1], l.Addr().String())
+	// Not one that the kernel gives to others before it is used: those begin at 32768 (ip_local_port_range).
+	for range 100 {
+		port := strconv.Itoa(10000 + rand.IntN(10000))
+		l, err := net.Listen("tcp", ":"+port) // of all addresses
+		if err != nil {
+			continue
+		}
+		l.Close()
+		setAddr(ts, args[1], net.JoinHostPort(args[0], port))
+		return
+	}
+	ts.Fatalf("no port is free")
 }
 
 // cmdOccupy keeps a port for the whole scene: occupy tcp|udp NAME sets $NAME to its address.

@@ -326,14 +326,18 @@ func (r *run) undo(ctx context.Context) error {
 	broken := map[string]labs.Verb{}
 	var order []string
 	for _, f := range r.rec.Faults {
+		subject := f.Subject
+		if pop, ok := r.rec.Lets[subject]; ok {
+			subject = pop
+		}
 		if undoes(f.Verb) != nil {
-			delete(broken, f.Subject)
+			delete(broken, subject)
 			continue
 		}
-		if _, ok := broken[f.Subject]; !ok {
-			order = append(order, f.Subject)
+		if _, ok := broken[subject]; !ok {
+			order = append(order, subject)
 		}
-		broken[f.Subject] = f.Verb
+		broken[subject] = f.Verb
 	}
 	ctx, cancel := context.WithTimeout(ctx, undoWithin)
 	defer cancel()
@@ -342,9 +346,7 @@ func (r *run) undo(ctx context.Context) error {
 		if _, still := broken[subject]; !still {
 			continue
 		}
-		if pop, ok := r.rec.Lets[subject]; ok {
-			subject = pop
-		}
+		delete(broken, subject) // it stands in order once for each time that it was broken anew
 		if err := r.lab.Do(ctx, labs.Fault{Verb: labs.Heal, Subject: subject}); err != nil {
 			errs = append(errs, fmt.Errorf("heal %q after the drill: %w", subject, err))
 		}

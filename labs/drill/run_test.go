@@ -232,3 +232,28 @@ func TestInterruptedDrillHealsWhatItBroke(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatIsBrokenAgainIsHealedOnce: a lab refuses to heal what works, and the drill would end without a verdict. A let
+// and its POP are one subject.
+func TestWhatIsBrokenAgainIsHealedOnce(t *testing.T) {
+	paper(t, paperDrill, func(t *testing.T, lab *paperLab, _ *Drill, _ Options) {
+		t.Helper()
+		r := &run{lab: lab, rec: &Recording{Lets: map[string]string{"best": "ams"}}}
+		for _, f := range []labs.Fault{
+			{Verb: labs.Kill, Subject: "ams"},
+			{Verb: labs.Heal, Subject: "ams"},
+			{Verb: labs.Kill, Subject: "best"},
+			{Verb: labs.Kill, Subject: "sin"},
+			{Verb: labs.Kill, Subject: "best"},
+			{Verb: labs.Heal, Subject: "sin"},
+		} {
+			r.rec.Faults = append(r.rec.Faults, FaultRecord{Fault: f})
+		}
+		if err := r.undo(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if want := (labs.Fault{Verb: labs.Heal, Subject: "ams"}); len(lab.done) != 1 || lab.done[0] != want {
+			t.Errorf("done %v, want one heal of ams", lab.done)
+		}
+	})
+}

@@ -33,7 +33,7 @@ type runnerOrder struct {
 
 // labsAtOnce is how many labs run side by side, each in processes of its own. A lab takes a tenth of a core, and its
 // drills are mostly waiting.
-const labsAtOnce = 5
+const labsAtOnce = 3
 
 // scratch is where binaries and state folders of this test process live. Its name is short, because the paths of unix
 // sockets below it must be.

@@ -77,12 +77,15 @@ func (b *buffer) adopt(chunks [][]byte) {
 // fill reads body to its end, or to ctx's. tooLong is called once if the body exceeds the limit.
 func (b *buffer) fill(ctx context.Context, body io.Reader, length int64, tooLong func()) error {
 	for {
+		if b.has(length) {
+			return atEnd(body)
+		}
 		free, err := b.room(ctx, length, tooLong)
 		if err != nil {
 			return err
 		}
 		n, broken := body.Read(free)
-		b.grow(n, broken == io.EOF)
+		b.grow(n, length, broken == io.EOF)
 		if broken == io.EOF {
 			return nil
 		}
@@ -91,6 +94,30 @@ func (b *buffer) fill(ctx context.Context, body io.Reader, length int64, tooLong
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+	}
+}
+
+// has reports whether length bytes, if known, have arrived.
+func (b *buffer) has(length int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return length > 0 && b.size >= length
+}
+
+// atEnd waits for the end of a body of which all bytes are there. It needs no room: there may be none left, and readers
+// who could make some do not see the last bytes yet.
+func atEnd(body io.Reader) error {
+	var more [1]byte
+	for {
+		n, err := body.Read(more[:])
+		switch {
+		case n > 0:
+			return errors.New("read a body: longer than its length")
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
 		}
 	}
 }
@@ -167,8 +194,9 @@ func (b *buffer) fastest() int64 {
 }
 
 // grow takes n bytes that were read into room. The last ones are held back until end: a client who knows the length
-// may have left and come again before the answer is stored, and would find neither it nor the flight.
-func (b *buffer) grow(n int, last bool) {
+// may have left and come again before the answer is stored, and would find neither it nor the flight. Over HTTP/2 the
+// end comes only after them.
+func (b *buffer) grow(n int, length int64, last bool) {
 	if n == 0 {
 		return
 	}
@@ -177,7 +205,7 @@ func (b *buffer) grow(n int, last bool) {
 	tail := &b.chunks[len(b.chunks)-1]
 	*tail = (*tail)[:len(*tail)+n]
 	b.size += int64(n)
-	if last {
+	if last || b.size == length {
 		b.held = n
 		return
 	}
@@ -259,9 +287,9 @@ func (r *bufferReader) look() (p []byte, wake <-chan struct{}, err error) {
 		return nil, nil, errBehind
 	}
 	at := b.base
-	for i, c := range b.chunks {
-		if i == len(b.chunks)-1 {
-			c = c[:len(c)-b.held]
+	for _, c := range b.chunks {
+		if shown := b.size - int64(b.held) - at; shown < int64(len(c)) {
+			c = c[:max(shown, 0)]
 		}
 		if off := r.at - at; off < int64(len(c)) {
 			p = c[off:len(c):len(c)]

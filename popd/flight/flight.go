@@ -148,8 +148,14 @@ func (g *Group[H]) Background(k, primary key.Key, fetch Fetch[H]) {
 	if !ok {
 		return
 	}
-	c.askerLeft, c.held = true, true
+	c.askerLeft = true
 	g.open[k] = c
+	g.hold(c)
+}
+
+// hold keeps c, on the reference that the caller gives it, until it has ended or is not worth it. The caller holds g.mu.
+func (g *Group[H]) hold(c *call[H]) {
+	c.held = true
 	g.wg.Go(func() {
 		select {
 		case <-c.ready:
@@ -350,6 +356,16 @@ func (s *Seat[H]) Body() Body {
 		return &ownBody{r: r.Body}
 	default:
 		return &wholeBody{chunks: r.Chunks}
+	}
+}
+
+// Finish lets the fetch go on to its end, for the store, though nobody may read the body.
+func (s *Seat[H]) Finish() {
+	s.g.mu.Lock()
+	defer s.g.mu.Unlock()
+	if !s.left && !s.c.held && s.c.isBuffered() && s.c.result.Whole != nil {
+		s.c.refs++
+		s.g.hold(s.c)
 	}
 }
 

@@ -186,3 +186,27 @@ func TestFlightsAndTheirBytesAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestLastBytesComeAfterTheAnswerIsStored: also when the end comes apart from them, as over HTTP/2: who has all bytes and
+// asks again finds the answer in the store.
+func TestLastBytesComeAfterTheAnswerIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup[string](Options{MaxObject: 1 << 20})
+		pr, pw := io.Pipe()
+		var stored atomic.Bool
+		seat := g.Join(key.Key{1}, key.Key{1}, func(context.Context) (Result[string], error) {
+			return Result[string]{Shared: true, Body: pr, Length: 5, Whole: func([][]byte, int64) { stored.Store(true) }}, nil
+		})
+		go func() {
+			_, _ = pw.Write([]byte("hello"))
+			synctest.Wait()
+			_ = pw.Close()
+		}()
+		<-seat.Ready()
+		if p, err := seat.Body().Next(t.Context()); string(p) != "hello" || err != nil || !stored.Load() {
+			t.Errorf("read %q, %v; stored before: %v", p, err, stored.Load())
+		}
+		seat.Leave()
+		g.Close()
+	})
+}

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,24 +11,24 @@ import (
 // header has come; that must not start the time anew.
 func TestLateSignDoesNotCutTheBodyOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ended := 0
-		s := watchSilence(time.Second, func() { ended++ })
+		var ended atomic.Int64
+		s := watchSilence(time.Second, func() { ended.Add(1) })
 		time.Sleep(900 * time.Millisecond)
 		s.sign()
 		time.Sleep(900 * time.Millisecond)
-		if ended != 0 {
+		if ended.Load() != 0 {
 			t.Fatal("ended in spite of a sign")
 		}
 		s.stop()
 		s.sign()
 		time.Sleep(time.Minute)
-		if ended != 0 {
+		if ended.Load() != 0 {
 			t.Error("ended after stop")
 		}
-		watchSilence(time.Second, func() { ended++ })
+		watchSilence(time.Second, func() { ended.Add(1) })
 		time.Sleep(time.Minute)
-		if ended != 1 {
-			t.Errorf("silence ended %d exchanges, want 1", ended)
+		if ended.Load() != 1 {
+			t.Errorf("silence ended %d exchanges, want 1", ended.Load())
 		}
 	})
 }

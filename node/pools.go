@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/gossip"
+	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -102,7 +103,8 @@ func (p *pools) leave(ctx context.Context) error {
 // ownChanged asks for our own record to be gossiped now. It never blocks.
 func (p *pools) ownChanged() { notify(p.wake) }
 
-// tell gossips this node's record, on each change and every half second, and now and then its configuration's digest.
+// tell gossips this node's record, on each change and every half second, and now and then its configuration's digest
+// and the intents that it knows: one that was lost on its way must not wait for a full exchange.
 func (p *pools) tell(ctx context.Context) error {
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
@@ -117,6 +119,9 @@ func (p *pools) tell(ctx context.Context) error {
 		case <-p.wake:
 		case <-slow.C:
 			p.sendState(digestKey, digestState{p})
+			for _, i := range p.hub.judge.intents() { // one a message: each was small enough when it was set
+				p.send(intentKey, encodeIntents([]health.Intent{i}))
+			}
 			p.count()
 		}
 	}

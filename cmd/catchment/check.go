@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,19 +16,44 @@ import (
 func (a *app) check() *cobra.Command {
 	var verbose bool
 	cmd := &cobra.Command{
-		Use: "check [DIR]", Short: "Read a configuration and report every mistake in it", Args: cobra.MaximumNArgs(1),
+		Use: "check [DIR|FILE …]", Short: "Read a configuration and report every mistake in it",
 		Example: `  catchment check
+  catchment check sites/shop.yaml        # the whole configuration that the file belongs to
   catchment check -v ./mylab     # also every value in force, defaults and derived ones included`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			dir := a.dir
+			dirs := []string{a.dir}
 			if len(args) > 0 {
-				dir = args[0]
+				dirs = nil
 			}
-			return a.checkDir(dir, verbose)
+			for _, arg := range args {
+				if dir := folderOf(arg); !slices.Contains(dirs, dir) {
+					dirs = append(dirs, dir)
+				}
+			}
+			for _, dir := range dirs {
+				if err := a.checkDir(dir, verbose); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print every value in force")
 	return cmd
+}
+
+// folderOf is the configuration's folder that a file belongs to; a file says little without the others.
+func folderOf(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || info.IsDir() {
+		return path
+	}
+	dir := filepath.Dir(path)
+	switch filepath.Base(dir) {
+	case control.SitesFolder, control.ZonesFolder, "drills":
+		return filepath.Dir(dir)
+	}
+	return dir
 }
 
 func (a *app) checkDir(dir string, verbose bool) error {

@@ -153,7 +153,7 @@ func (a *app) runDrill(ctx context.Context, arg, name, reportDir string, samples
 	if a.json {
 		timeline = a.err
 	}
-	rep, err := drill.Run(ctx, lab, d, drill.Options{Out: timeline, KeepSamples: samples})
+	rep, err := drill.Run(ctx, lab, d, drill.Options{Out: timeline, Color: isTerminal(timeline), KeepSamples: samples})
 	if err != nil {
 		if _, lacks := errors.AsType[*drill.LacksError](err); lacks {
 			return &daemon.ExitError{Code: daemon.CannotRun, Err: err}

@@ -21,6 +21,7 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/catalog"
 	"github.com/catchment-net/catchment/labs/local"
+	"github.com/catchment-net/catchment/topology"
 )
 
 func (a *app) lab() *cobra.Command {
@@ -289,11 +290,11 @@ func (a *app) showStatus(ctx context.Context, name string) error {
 	if a.json {
 		return a.printJSON(st)
 	}
-	return a.printLab(st, l.Hosts())
+	return a.printLab(st, l.Topology(), l.Hosts())
 }
 
 // printLab prints the two tables of a lab, and what to paste next.
-func (a *app) printLab(st *labs.Status, hosts []string) error {
+func (a *app) printLab(st *labs.Status, t *topology.Topology, hosts []string) error {
 	fmt.Fprintf(a.out, "\nlab %s (%s runner), files in %s\n\n", st.Name, st.Runner, st.State)
 	nodes := daemon.NewTable("POP", "NODE", "STATE", "PID", "MEMORY", "ADMIN SOCKET")
 	for _, n := range st.Nodes {
@@ -313,30 +314,65 @@ func (a *app) printLab(st *labs.Status, hosts []string) error {
 	if len(st.Clients) == 0 || len(hosts) == 0 {
 		return nil
 	}
-	c := st.Clients[0]
-	_, port, _ := strings.Cut(c.DNS, ":")
-	fmt.Fprintf(a.out, `
-As a user in %s:
-  curl -i http://%s/                                    # %s; again for a hit
-  dig @127.0.0.1 -p %s %s                  # the POP nearest to %s …
-  dig @127.0.0.1 -p %s %s +subnet=198.51.100.128/27   # … and to another client
-As an operator:
-  catchment status                       # what a node sees of the fleet
-  catchment drill run kill-best-pop      # break it, and measure what the users notice
-  catchment lab down
-`, c.City, c.HTTP, hosts[0], port, hosts[0], c.City, port, hosts[0])
+	user, other := examples(st.Clients, t)
+	_, port, _ := strings.Cut(user.DNS, ":")
+	lines := [][2]string{
+		{"curl -i http://" + user.HTTP + "/", hosts[0] + " as " + user.City + " sees it; again for a hit"},
+		{fmt.Sprintf("dig @127.0.0.1 -p %s %s", port, hosts[0]), "the POP for " + user.City + " …"},
+	}
+	if other != nil {
+		lines = append(lines, [2]string{fmt.Sprintf("dig @127.0.0.1 -p %s %s +subnet=%v", port, hosts[0], other.Prefixes[0]), "… and for " + other.Name})
+	}
+	lines = append(lines,
+		[2]string{"catchment status", "what a node sees of the fleet"},
+		[2]string{"catchment bgp rib", "what it announces and hears"},
+		[2]string{"catchment drill list", "what can be broken, and measured"},
+		[2]string{"catchment lab down", "end it, leave nothing"},
+	)
+	return a.paste(lines)
+}
+
+// examples picks a user whose POP is not a shield, so that both tiers show, and another network that BGP takes
+// elsewhere; nil if there is none.
+func examples(clients []labs.ClientStatus, t *topology.Topology) (user labs.ClientStatus, other *topology.Network) {
+	user = clients[0]
+	for _, c := range clients {
+		if pop := t.POP(landing(c.Lands)); pop != nil && !pop.Shield {
+			user = c
+			break
+		}
+	}
+	for _, c := range clients {
+		if n := t.Network(c.Name); landing(c.Lands) != landing(user.Lands) && n != nil && len(n.Prefixes) > 0 {
+			return user, n
+		}
+	}
+	return user, nil
+}
+
+// paste prints command lines with what each shows, aligned.
+func (a *app) paste(lines [][2]string) error {
+	width := 0
+	for _, l := range lines {
+		width = max(width, len(l[0]))
+	}
+	for _, l := range append([][2]string{{"", ""}}, lines...) {
+		text := strings.TrimRight(fmt.Sprintf("%-*s   # %s", width, l[0], l[1]), " #")
+		if _, err := fmt.Fprintln(a.out, text); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // landing writes where the anycast prefixes lead: one word where they agree.
 func landing(lands map[string]string) string {
 	var words []string
-	for prefix, pop := range lands {
+	for _, pop := range lands {
 		if pop == "" {
 			pop = "nowhere"
 		}
 		words = append(words, pop)
-		_ = prefix
 	}
 	slices.Sort(words)
 	return strings.Join(slices.Compact(words), " and ")

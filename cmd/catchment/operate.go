@@ -126,7 +126,14 @@ func (a *app) printNode(st *node.Status) error {
 		return err
 	}
 	fmt.Fprintln(a.out)
-	return a.printNeighbors(st.BGP)
+	if err := a.printNeighbors(st.BGP); err != nil {
+		return err
+	}
+	return a.paste([][2]string{
+		{"catchment drain " + st.POP + ` --why "…"`, "move its clients away, losing none"},
+		{"catchment undrain " + st.POP, "take them back"},
+		{"catchment bgp rib", "what this node announces and hears"},
+	})
 }
 
 func (a *app) printNeighbors(all []bgpd.NeighborStatus) error {

@@ -2,6 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/catchment-net/catchment/internal/daemon"
 )
@@ -10,6 +14,16 @@ import (
 func (a *app) print(t *daemon.Table) error {
 	_, err := t.WriteTo(a.out)
 	return err
+}
+
+// isTerminal reports whether w is a terminal whose user has not asked for plain text (no-color.org).
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // printJSON prints one value for programs.

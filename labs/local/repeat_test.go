@@ -28,7 +28,15 @@ func TestShippedDrillsPassEveryTime(t *testing.T) {
 					t.Run(fmt.Sprint(i+1), func(t *testing.T) {
 						t.Parallel()
 						o := quickstart(t)
-						results <- tryDrill(t, o, tt.drill, failed)
+						l := upOutside(t, o)
+						r := runDrill(t, l, o.Dir, tt.drill) // every round counts, on however busy a machine
+						if err := l.end(); err != nil {
+							t.Errorf("the runner ended with %v", err)
+						}
+						for _, f := range failed(r) {
+							t.Error(f)
+						}
+						results <- r
 					})
 				}
 			})

@@ -105,7 +105,9 @@ func TestStockSeesWhatIsLeft(t *testing.T) {
 	}
 	defer file.Close()
 	release := make(chan struct{})
-	go leftBehind(release)
+	started := make(chan struct{})
+	go leftBehind(started, release)
+	<-started // before that it is nobody's goroutine yet
 	defer close(release)
 	child := exec.CommandContext(t.Context(), "sleep", "60")
 	if err := child.Start(); err != nil {
@@ -123,4 +125,7 @@ func TestStockSeesWhatIsLeft(t *testing.T) {
 	}
 }
 
-func leftBehind(release chan struct{}) { <-release }
+func leftBehind(started, release chan struct{}) {
+	close(started)
+	<-release
+}

@@ -107,7 +107,12 @@ func (s *Speaker) open(ctx context.Context, b *server.BgpServer) ([]netip.AddrPo
 }
 
 func (s *Speaker) global(listen []netip.AddrPort) *api.StartBgpRequest {
-	g := &api.Global{Asn: s.o.ASN, RouterId: s.o.RouterID.String(), ListenPort: -1}
+	g := &api.Global{
+		Asn: s.o.ASN, RouterId: s.o.RouterID.String(), ListenPort: -1,
+		// Of two equal paths the one of the lower router id is best (RFC 4271 §9.1.2.2 f), not the older one: where a
+		// lab's clients land must not depend on who came up first.
+		RouteSelectionOptions: &api.RouteSelectionOptionsConfig{ExternalCompareRouterId: true},
+	}
 	for _, l := range listen {
 		g.ListenAddresses = append(g.ListenAddresses, l.Addr().String())
 		g.ListenPort = int32(l.Port())

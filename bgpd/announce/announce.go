@@ -6,7 +6,8 @@
 //	not yet good once            withdrawn
 //	hard (the process is gone)   withdrawn at once, unless the view shows nobody else announcing
 //	soft (probes, latency)       withdrawn if another POP that is not down itself announces, else kept: fail open
-//	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while
+//	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while; a drain stays
+//	                             at GSHUT while no other healthy node announces
 //	else                         announced
 //
 // Prefixes in which the same services live change together, so that IPv4 and IPv6 move in the same instant. A POP's

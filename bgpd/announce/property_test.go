@@ -3,12 +3,14 @@ package announce
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/topology"
 )
 
 func drawService(t *rapid.T, name string) health.ServiceView {
@@ -143,13 +145,76 @@ func TestADeadServiceIsWithdrawnAtOnce(t *testing.T) {
 			classes, _ := causes(in, w.Prefix)
 			everywhere := true // the siblings of the prefix are elsewhere, too
 			for _, p := range siblings(in.Topology, servicesIn(in.Topology, w.Prefix)) {
-				everywhere = everywhere && in.View.Claimants(p, "ams", in.Now, time.Hour) > 0
+				everywhere = everywhere && healthyClaim(in, p)
 			}
 			if w.Anycast && classes[health.Hard] && everywhere && w.State != Withdrawn {
 				t.Fatalf("%v is %s (%s) though its service is gone and others announce it", w.Prefix, w.State, w.Reason)
 			}
 		}
 	})
+}
+
+// healthyClaim reports whether a POP other than ours that has nothing unusable claims the prefix, however long ago.
+func healthyClaim(in Input, p netip.Prefix) bool {
+	for _, n := range in.View.Nodes {
+		if n.POP != "ams" && slices.Contains(n.Claims, p) && in.View.Usable(n.POP, health.DNS) && in.View.Usable(n.POP, health.Web) {
+			return true
+		}
+	}
+	return false
+}
+
+// However POPs are drained, together or one after the other, a prefix that some healthy node announced stays announced
+// by one: the network is never drained away.
+func TestDrainingEveryPOPLeavesThePrefix(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		topo := network()
+		view := fleet(topo, epoch)
+		drains := map[string]map[netip.Prefix]Drain{}
+		now := epoch
+		for range 40 {
+			for _, n := range topo.Nodes() {
+				if rapid.IntRange(0, 9).Draw(t, n.Name) == 0 {
+					v := view.Nodes[n.Name]
+					v.Draining = true
+					view.Nodes[n.Name] = v
+				}
+			}
+			said := map[string][]netip.Prefix{}
+			announced := map[netip.Prefix]bool{}
+			for _, n := range topo.Nodes() {
+				out := Decide(Input{Topology: topo, Node: n, View: view, Now: now, Drains: drains[n.Name]})
+				drains[n.Name], said[n.Name] = out.Drains, out.Claims()
+				for _, w := range out.Wants {
+					announced[w.Prefix] = announced[w.Prefix] || w.State != Withdrawn
+				}
+			}
+			for name, claims := range said { // what all have heard by the next round
+				v := view.Nodes[name]
+				v.Claims, v.Claimed = claims, now
+				view.Nodes[name] = v
+			}
+			now = now.Add(400 * time.Millisecond)
+			for p, there := range announced {
+				if !there && !recovers(topo, view, drains, now, p) {
+					t.Fatalf("%v is gone: every node has drained away", p)
+				}
+			}
+		}
+	})
+}
+
+// recovers reports whether the next decision of some node announces the prefix again: two POPs that let go in the same
+// moment each counted on the other, and both come back.
+func recovers(topo *topology.Topology, view *health.View, drains map[string]map[netip.Prefix]Drain, now time.Time, p netip.Prefix) bool {
+	for _, n := range topo.Nodes() {
+		for _, w := range Decide(Input{Topology: topo, Node: n, View: view, Now: now, Drains: drains[n.Name]}).Wants {
+			if w.Prefix == p && w.State != Withdrawn {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // However clients come and go, a drain ends, and it never goes back by itself.

@@ -48,7 +48,7 @@ func decide(in *Input, inside services, prefixes []netip.Prefix) decision {
 	}
 	var ill string // a cause that was overruled
 	if len(hard) > 0 {
-		if in.Alone || anybodyElse(in, prefixes) {
+		if in.Alone || anybodyElse(in, inside, prefixes) {
 			return decision{state: Withdrawn, reason: hard[0].text(), since: hard[0].Cause.Since}
 		}
 		ill = hard[0].text() + "; the view shows nobody else announcing"
@@ -60,7 +60,7 @@ func decide(in *Input, inside services, prefixes []netip.Prefix) decision {
 		ill = soft[0].text() + "; no other healthy POP announces"
 	}
 	if why, since, draining := wanted(in, wish); draining {
-		return shed(in, prefixes[0], why, since)
+		return shed(in, inside, prefixes, why, since)
 	}
 	if ill != "" {
 		return decision{state: Announced, kept: true, reason: "kept, fail open: " + ill, since: soft[0].Cause.Since}
@@ -122,11 +122,17 @@ func wanted(in *Input, wish []judged) (why string, since time.Time, draining boo
 	return "", time.Time{}, false
 }
 
-// shed is the way out that loses nobody: GSHUT first, and away when the clients have gone.
-func shed(in *Input, prefix netip.Prefix, why string, since time.Time) decision {
-	d := in.Drains[prefix]
+// shed is the way out that loses nobody: GSHUT first, and away when the clients have gone. Where nobody else is left to
+// take them, a drain goes no further than GSHUT, and comes back to it: the prefix is never gone by a wish. Only a
+// process that stops goes all the way.
+func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since time.Time) decision {
+	d := in.Drains[prefixes[0]]
 	if d.Since.IsZero() {
 		d.Since = in.Now
+	}
+	if !in.Stopping && !in.Alone && !relieved(in, inside, prefixes) {
+		d.Gone = false
+		return decision{state: GSHUT, kept: true, reason: why + "; kept, fail open: no other healthy node announces", since: since, drain: d}
 	}
 	if d.Gone {
 		return decision{state: Withdrawn, reason: why, since: since, drain: d}
@@ -145,12 +151,26 @@ func shed(in *Input, prefix netip.Prefix, why string, since time.Time) decision 
 	return decision{state: Withdrawn, reason: fmt.Sprintf("%s; quiet after %v", why, in.Now.Sub(d.Since).Round(time.Millisecond)), since: since, drain: d}
 }
 
-// anybodyElse reports whether any other node, of this POP or another, was last heard to announce all the prefixes. It
-// asks for no fresh word: a dead service is withdrawn even where gossip is cut off.
-func anybodyElse(in *Input, prefixes []netip.Prefix) bool {
+// anybodyElse reports whether any other node, of this POP or another, was last heard to announce all the prefixes, and
+// its POP is not known to be down. It asks for no fresh word: a dead service is withdrawn even where gossip is late.
+func anybodyElse(in *Input, inside services, prefixes []netip.Prefix) bool {
 	return everyPrefix(prefixes, func(p netip.Prefix) bool {
 		for name, n := range in.View.Nodes {
-			if name != in.Node.Name && claims(n, p) {
+			if name != in.Node.Name && claims(n, p) && (n.POP == in.Node.POP.Name || usable(in.View, n.POP, inside)) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// relieved reports whether for each of the prefixes another node has said within ClaimAge that it announces it: one of
+// this POP, or of one that is not down.
+func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
+	return everyPrefix(prefixes, func(p netip.Prefix) bool {
+		for name, n := range in.View.Nodes {
+			if name != in.Node.Name && in.Now.Sub(n.Claimed) <= ClaimAge && claims(n, p) &&
+				(n.POP == in.Node.POP.Name || usable(in.View, n.POP, inside)) {
 				return true
 			}
 		}

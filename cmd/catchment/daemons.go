@@ -68,7 +68,7 @@ func (a *app) dnsd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.node, "node", "", "the node's name (default: the host's name)")
 	cmd.Flags().StringArrayVar(&zones, "zone", nil, "serve a master file, as ORIGIN=FILE; may be repeated")
-	cmd.Flags().StringVar(&list, "zone-list", "", "file with a line `ORIGIN FILE` for each zone")
+	cmd.Flags().StringVar(&list, "zone-list", "", "file with a line ORIGIN FILE for each zone")
 	cmd.Flags().StringArrayVar(&listen, "listen", nil, "address to listen on, as 127.0.0.1:53; may be repeated")
 	hubFlag(cmd, &hub)
 	f.addNode(cmd)

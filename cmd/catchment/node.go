@@ -39,7 +39,7 @@ func (f *daemonFlags) add(cmd *cobra.Command) {
 func (f *daemonFlags) addNode(cmd *cobra.Command) {
 	f.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.keys, "keys", "", "folder that `catchment keys init` made")
+	fl.StringVar(&f.keys, "keys", "", "folder that \"catchment keys init\" made")
 	fl.BoolVar(&f.insecure, "insecure", false, "no keys: plain text between nodes; for tests on one machine")
 	fl.StringVar(&f.lab, "lab", "", "the surroundings that a lab's runner wrote")
 	if err := fl.MarkHidden("lab"); err != nil {
@@ -48,7 +48,7 @@ func (f *daemonFlags) addNode(cmd *cobra.Command) {
 }
 
 func (f *daemonFlags) addMMDB(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.mmdb, "mmdb", "", "geodata for hosts steered by `geo` (default geo.mmdb beside topology.yaml)")
+	cmd.Flags().StringVar(&f.mmdb, "mmdb", "", "geodata for hosts steered by geo (default geo.mmdb beside topology.yaml)")
 }
 
 func (f *daemonFlags) addMemory(cmd *cobra.Command) {

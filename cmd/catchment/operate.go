@@ -109,6 +109,9 @@ func (a *app) printNode(st *node.Status) error {
 			if v.Draining && v.Why != "" {
 				why = v.Why
 			}
+			if !v.Heard {
+				continue // what a silent node announced last says nothing of now
+			}
 			for _, c := range v.Claims {
 				claims = append(claims, c.String())
 			}

@@ -107,6 +107,36 @@ func (l *Lab) drain(ctx context.Context, subject string, on bool) error {
 	if l.topo.POP(subject) == nil && l.topo.Node(subject) == nil {
 		return l.noNode(subject)
 	}
+	// A node that has just been started again does not answer yet.
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	for {
+		err := l.askDrain(ctx, subject, on)
+		if err == nil || !l.anyRunning() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// drainWithin is how long a drain waits for a node that takes it.
+const drainWithin = 10 * time.Second
+
+func (l *Lab) anyRunning() bool {
+	for _, processes := range l.nodes {
+		if state, _ := processes[0].status(); state == running {
+			return true
+		}
+	}
+	return false
+}
+
+// askDrain asks each running node in turn until one takes the request.
+func (l *Lab) askDrain(ctx context.Context, subject string, on bool) error {
 	nodes := l.topo.Nodes()
 	slices.SortStableFunc(nodes, func(a, b *topology.Node) int { return rank(a, subject) - rank(b, subject) })
 	var errs []error

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/catchment-net/catchment/admin"
@@ -67,6 +68,8 @@ type Lab struct {
 	downOnce sync.Once
 	downErr  error
 	gone     chan struct{} // closed when Down has finished
+
+	sampling atomic.Bool // a drill is under way
 
 	mu     sync.Mutex           // guards the following
 	drains map[string]bool      // POPs and nodes that a fault drains

@@ -42,7 +42,7 @@ func Connect(root, name string) (*Remote, error) {
 		}
 		return nil, fmt.Errorf("no lab called %q is up; %s", name, hint)
 	}
-	snap, err := control.Load(r.info.Dir)
+	snap, err := control.Parse(r.info.Name, r.info.Files)
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,10 @@ import (
 
 // info is what another process must know of a lab to drive it.
 type info struct {
-	Dir   string   `json:"dir"`
-	Hosts []string `json:"hosts"` // of all sites, in file order
+	Dir   string            `json:"dir"`
+	Hosts []string          `json:"hosts"` // of all sites, in file order
+	Name  string            `json:"name"`  // the topology's
+	Files map[string][]byte `json:"files"` // what the lab came up with; the folder may have been edited since
 }
 
 // Serve offers the lab to other processes of this user on a socket in its state folder, until ctx is done or somebody
@@ -28,7 +30,9 @@ func (l *Lab) Serve(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	srv.Handle("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, info{Dir: l.o.Dir, Hosts: l.Hosts()}) })
+	srv.Handle("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) {
+		admin.Reply(w, info{Dir: l.o.Dir, Hosts: l.Hosts(), Name: l.topo.Name, Files: l.snap.Files})
+	})
 	srv.Handle("GET /v1/status", l.serveStatus)
 	srv.Handle("GET /v1/events", admin.Events(l.ring).ServeHTTP)
 	srv.Handle("POST /v1/fault", l.serveFault)
@@ -70,12 +74,17 @@ func (l *Lab) serveSample(w http.ResponseWriter, r *http.Request) {
 		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("decode loads: %w", err), "")
 		return
 	}
+	if !l.sampling.CompareAndSwap(false, true) {
+		admin.Refuse(w, http.StatusConflict, errSampling, "wait for its end, or bring up another lab with --name")
+		return
+	}
+	defer l.sampling.Store(false)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(w)
 	_ = flush.Flush()
 	enc := json.NewEncoder(w)
-	err := l.Sample(r.Context(), loads, func(s labs.Sample) {
+	err := l.sample(r.Context(), loads, func(s labs.Sample) {
 		if enc.Encode(s) == nil {
 			_ = flush.Flush()
 		}

@@ -81,8 +81,18 @@ func pss(pid int) int64 {
 	return 0
 }
 
-// Sample runs the loads from their clients until ctx is done.
+var errSampling = errors.New("another drill is running in this lab")
+
+// Sample runs the loads from their clients until ctx is done. One drill at a time: two would judge each other's faults.
 func (l *Lab) Sample(ctx context.Context, loads []labs.Load, fn func(labs.Sample)) error {
+	if !l.sampling.CompareAndSwap(false, true) {
+		return errSampling
+	}
+	defer l.sampling.Store(false)
+	return l.sample(ctx, loads, fn)
+}
+
+func (l *Lab) sample(ctx context.Context, loads []labs.Load, fn func(labs.Sample)) error {
 	users := make([]*client.Client, len(l.users))
 	for i, u := range l.users {
 		users[i] = u.client

@@ -191,6 +191,10 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 			_ = resp.Body.Close() // it has not heard of the site yet; the next one may
 			err = errors.New("does not know the host")
 		}
+		if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+			_ = resp.Body.Close() // nobody asked for another protocol (RFC 9110 §7.8), and nobody could speak it
+			err = errors.New("it switches protocols unasked")
+		}
 		if err == nil {
 			return &Answer{Response: resp, Tier: tier, RequestTime: start, ResponseTime: c.o.Now()}, true
 		}

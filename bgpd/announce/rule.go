@@ -151,39 +151,32 @@ func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since
 	return decision{state: Withdrawn, reason: fmt.Sprintf("%s; quiet after %v", why, in.Now.Sub(d.Since).Round(time.Millisecond)), since: since, drain: d}
 }
 
-// anybodyElse reports whether any other node, of this POP or another, was last heard to announce all the prefixes, and
-// its POP is not known to be down. It asks for no fresh word: a dead service is withdrawn even where gossip is late.
+// anybodyElse reports whether any other node, of this POP or another, was last heard to announce all the prefixes. It
+// asks for no fresh word: a dead service is withdrawn even where gossip is late.
 func anybodyElse(in *Input, inside services, prefixes []netip.Prefix) bool {
-	return everyPrefix(prefixes, func(p netip.Prefix) bool {
-		for name, n := range in.View.Nodes {
-			if name != in.Node.Name && claims(n, p) && (n.POP == in.Node.POP.Name || usable(in.View, n.POP, inside)) {
-				return true
-			}
-		}
-		return false
-	})
+	return announced(in, inside, prefixes, func(name string, _ health.NodeView) bool { return name != in.Node.Name })
 }
 
-// relieved reports whether for each of the prefixes another node has said within ClaimAge that it announces it: one of
-// this POP, or of one that is not down.
+// relieved reports whether another node, of this POP or another, has said so within ClaimAge.
 func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
-	return everyPrefix(prefixes, func(p netip.Prefix) bool {
-		for name, n := range in.View.Nodes {
-			if name != in.Node.Name && in.Now.Sub(n.Claimed) <= ClaimAge && claims(n, p) &&
-				(n.POP == in.Node.POP.Name || usable(in.View, n.POP, inside)) {
-				return true
-			}
-		}
-		return false
+	return announced(in, inside, prefixes, func(name string, n health.NodeView) bool {
+		return name != in.Node.Name && in.Now.Sub(n.Claimed) <= ClaimAge
 	})
 }
 
-// otherPOP reports whether for each of the prefixes another POP has said within ClaimAge that it announces it, and is
-// not down itself in a service that lives there: two ill POPs must not both count on the other.
+// otherPOP reports whether another POP has said so within ClaimAge.
 func otherPOP(in *Input, inside services, prefixes []netip.Prefix) bool {
+	return announced(in, inside, prefixes, func(_ string, n health.NodeView) bool {
+		return n.POP != in.Node.POP.Name && in.Now.Sub(n.Claimed) <= ClaimAge
+	})
+}
+
+// announced reports whether for each of the prefixes a node that counts says that it announces it. Nodes of another POP
+// that is down in a service that lives there never count: two ill POPs must not both rely on the other.
+func announced(in *Input, inside services, prefixes []netip.Prefix, counts func(string, health.NodeView) bool) bool {
 	return everyPrefix(prefixes, func(p netip.Prefix) bool {
-		for _, n := range in.View.Nodes {
-			if n.POP != in.Node.POP.Name && in.Now.Sub(n.Claimed) <= ClaimAge && claims(n, p) && usable(in.View, n.POP, inside) {
+		for name, n := range in.View.Nodes {
+			if counts(name, n) && claims(n, p) && (n.POP == in.Node.POP.Name || usable(in.View, n.POP, inside)) {
 				return true
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/internal/conf"
 	"github.com/catchment-net/catchment/internal/daemon"
+	"github.com/catchment-net/catchment/internal/obs"
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/keys"
 	"github.com/catchment-net/catchment/labs"
@@ -61,7 +62,7 @@ func (a *app) logger(f *daemonFlags) *slog.Logger {
 	if f.verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
+	return obs.Logger(a.err, obs.LogOptions{Level: level})
 }
 
 // name is the node that is meant: the one named, else the host's name.
@@ -84,6 +85,7 @@ func (f *daemonFlags) name(args []string) (string, error) {
 func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 	o := node.Options{
 		Name: name, Dir: a.dir, Admin: strings.TrimPrefix(f.admin, "unix:"), MMDB: f.mmdb, Insecure: f.insecure, Logger: a.logger(f),
+		Registry: obs.Registry(obs.Build{Version: version}),
 	}
 	var err error
 	if o.Memory, err = parseBytes("--memory", f.memory); err != nil {

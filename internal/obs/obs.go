@@ -3,12 +3,10 @@
 package obs
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -70,19 +68,4 @@ func Logger(w io.Writer, o LogOptions, attrs ...slog.Attr) *slog.Logger {
 		h = h.WithAttrs(attrs)
 	}
 	return slog.New(h)
-}
-
-// ParseLevel reads a level's name: debug, info, warn or error, in any case.
-func ParseLevel(name string) (slog.Level, error) {
-	switch strings.ToLower(name) {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warn":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, fmt.Errorf("log level %q: want debug, info, warn or error", name)
 }

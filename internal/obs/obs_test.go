@@ -80,17 +80,6 @@ func TestLevelCanBeTurned(t *testing.T) {
 	}
 }
 
-func TestParseLevel(t *testing.T) {
-	for name, want := range map[string]slog.Level{"debug": slog.LevelDebug, "INFO": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError} {
-		if got, err := ParseLevel(name); got != want || err != nil {
-			t.Errorf("%s: got %v, %v; want %v", name, got, err, want)
-		}
-	}
-	if _, err := ParseLevel("loud"); err == nil {
-		t.Error("loud: got no error")
-	}
-}
-
 func get(t *testing.T, h http.Handler) string {
 	t.Helper()
 	rec := httptest.NewRecorder()

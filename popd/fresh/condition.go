@@ -5,11 +5,6 @@ import (
 	"strings"
 )
 
-// Conditional reports whether the request asks for the answer only if it has changed.
-func Conditional(request http.Header) bool {
-	return len(request["If-None-Match"]) > 0 || request.Get("If-Modified-Since") != ""
-}
-
 // NotModified reports whether a GET or HEAD with these fields may be answered 304 from a stored answer of status 200
 // with header stored (RFC 9110 §13.1.2, §13.1.3, §13.2.2; RFC 9111 §4.3.2). If-None-Match wins over If-Modified-Since.
 func NotModified(request, stored http.Header) bool {

@@ -5,9 +5,11 @@ package labs
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -31,6 +33,9 @@ type Lab interface {
 	Events(ctx context.Context, fn func(event.Event)) error
 	// Exec runs a command on a node, in the node's own surroundings.
 	Exec(ctx context.Context, node string, argv []string, stdout, stderr io.Writer) error
+	// Capture writes what crosses a link, as a pcap file, until ctx is done. A runner whose links carry no packets
+	// returns a *CannotError.
+	Capture(ctx context.Context, link string, w io.Writer) error
 	// Caps says which faults this lab can do; a verb that it lacks is an error, never silently nothing.
 	Caps() Caps
 	// Down ends everything that Up began.
@@ -40,32 +45,59 @@ type Lab interface {
 // Verb is what a drill does to its subject.
 type Verb string
 
-// The verbs. Heal undoes every fault on its subject.
+// The verbs, with the subjects that they take. Heal undoes every fault on its subject.
 const (
-	Kill      Verb = "kill"      // SIGKILL every process of a node or of all nodes of a POP
-	Freeze    Verb = "freeze"    // SIGSTOP them
-	Drain     Verb = "drain"     // ask for a drain, as an operator does
-	Undrain   Verb = "undrain"   // lift it
-	Cut       Verb = "cut"       // take a link's carrier away
-	Blackhole Verb = "blackhole" // a link drops everything and says nothing
-	Heal      Verb = "heal"      // start again, continue, undrain, join
+	Kill      Verb = "kill"      // POP, node, process: SIGKILL; origin: nobody listens any more
+	Freeze    Verb = "freeze"    // POP, node, process: SIGSTOP; origin: takes connections and never answers
+	Drain     Verb = "drain"     // POP, node: ask for a drain, as an operator does
+	Undrain   Verb = "undrain"   // POP, node: lift it
+	Cut       Verb = "cut"       // link: its carrier is gone
+	Blackhole Verb = "blackhole" // link: drops everything and says nothing
+	Partition Verb = "partition" // POP, node: nothing passes between it and the rest, and nobody is told
+	Mute      Verb = "mute"      // POP, node: its gossip alone is lost, both ways
+	Slow      Verb = "slow"      // link, origin; Arg is a duration: what passes, or each answer, comes so much later
+	Lossy     Verb = "lossy"     // link; Arg is a percentage: so much is lost, each way
+	Skew      Verb = "skew"      // POP, node; Arg is a duration, may be negative: the wall clock steps by it
+	Fill      Verb = "fill"      // POP, node: its disk is full
+	Heal      Verb = "heal"      // whatever was broken: start again, continue, undrain, join
 )
+
+// Verbs are all verbs, in the order in which messages list them.
+func Verbs() []Verb {
+	return []Verb{Kill, Freeze, Drain, Undrain, Cut, Blackhole, Partition, Mute, Slow, Lossy, Skew, Fill, Heal}
+}
 
 // Fault is one thing that a drill does.
 type Fault struct {
 	Verb    Verb   `json:"verb"`
-	Subject string `json:"subject"` // a POP, a node ("ams1"), a process of a node ("ams1/popd"), or a link's name
+	Subject string `json:"subject"`       // a POP, a node ("ams1"), a process of a node ("ams1/popd"), a link's name, or an origin
+	Arg     string `json:"arg,omitempty"` // how much, for the verbs that take it: "200ms", "30%"
+}
+
+// String is the fault as a drill's timeline writes it.
+func (f Fault) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s", f.Verb, f.Subject, f.Arg))
 }
 
 // Caps lists what a runner can do on this host.
 type Caps struct {
 	Verbs []Verb `json:"verbs"`
+	// Why says of a verb that is not among them what is missing here, and how to get it.
+	Why map[Verb]string `json:"why,omitempty"`
 }
 
 // Can reports whether the verb is among them.
 func (c Caps) Can(v Verb) bool {
 	return slices.Contains(c.Verbs, v)
 }
+
+// CannotError says that a runner, or this host, cannot do what was asked. The command line ends with status 3 then.
+type CannotError struct {
+	What string // "capture on a link of a local lab"
+	Fix  string // "use --runner netns"
+}
+
+func (e *CannotError) Error() string { return "cannot " + e.What + "; " + e.Fix }
 
 // Load is one kind of request that clients send.
 type Load struct {

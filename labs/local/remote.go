@@ -133,6 +133,9 @@ func (r *Remote) Exec(ctx context.Context, node string, argv []string, stdout, s
 	return ended
 }
 
+// Capture is what this runner cannot do.
+func (r *Remote) Capture(context.Context, string, io.Writer) error { return errNoPackets() }
+
 // Down asks the lab to end and waits until nothing is left of it.
 func (r *Remote) Down(ctx context.Context) error {
 	if err := r.client.Post(ctx, "/v1/down", nil, nil); err != nil {

@@ -119,6 +119,13 @@ func (l *Lab) Exec(ctx context.Context, node string, argv []string, stdout, stde
 	return cmd.Run()
 }
 
+// Capture is what this runner cannot do: its links carry connections, not packets.
+func (l *Lab) Capture(context.Context, string, io.Writer) error { return errNoPackets() }
+
+func errNoPackets() error {
+	return &labs.CannotError{What: "capture packets in a local lab, whose links carry whole connections", Fix: "bring the lab up with --runner netns"}
+}
+
 // fleetView is the part of a node's status that tells when the lab has converged.
 type fleetView struct {
 	View struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/catchment-net/catchment/labs/catalog"
 	"github.com/catchment-net/catchment/labs/drill"
 	"github.com/catchment-net/catchment/labs/local"
+	"github.com/catchment-net/catchment/labs/runner"
 )
 
 func (a *app) drill() *cobra.Command {
@@ -66,7 +67,7 @@ func firstComment(text []byte) string {
 }
 
 func (a *app) drillRun() *cobra.Command {
-	var name, runner, report string
+	var name, kind, report string
 	var samples bool
 	cmd := a.jsonFlag(&cobra.Command{
 		Use: "run [LAB/]DRILL", Short: "Run a drill in the lab that is up, or in one of its own", Args: cobra.ExactArgs(1),
@@ -74,7 +75,7 @@ func (a *app) drillRun() *cobra.Command {
   catchment drill run ./mylab/drills/cut.yaml --report out
   catchment drill run quickstart/drain-best-pop --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := wantLocal(runner); err != nil {
+			if err := wantLocal(kind); err != nil {
 				return err
 			}
 			return a.runDrill(cmd.Context(), args[0], name, report, samples)
@@ -82,13 +83,13 @@ func (a *app) drillRun() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&report, "report", "", "folder for report.json")
 	cmd.Flags().BoolVar(&samples, "samples", false, "put every sample into the JSON")
-	runnerFlag(cmd, &runner)
+	runnerFlag(cmd, &kind)
 	return labFlag(cmd, &name)
 }
 
 // drillFile finds a drill: a file; LAB/DRILL of a shipped or named lab; or DRILL of the running lab, the current folder,
 // or quickstart.
-func (a *app) drillFile(arg string, running *local.Remote) (lab, file string, text []byte, err error) {
+func (a *app) drillFile(arg string, running *runner.Remote) (lab, file string, text []byte, err error) {
 	if text, err = os.ReadFile(arg); err == nil {
 		abs, err := filepath.Abs(arg)
 		if err != nil {

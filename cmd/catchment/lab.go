@@ -21,6 +21,7 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/catalog"
 	"github.com/catchment-net/catchment/labs/local"
+	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -40,7 +41,7 @@ func (a *app) labList() *cobra.Command {
 	return a.jsonFlag(&cobra.Command{
 		Use: "list", Short: "List the labs that are shipped and those that are up", Args: cobra.NoArgs, Example: "  catchment lab list",
 		RunE: func(*cobra.Command, []string) error {
-			up := local.Running(local.StateRoot())
+			up := runner.Running(runner.StateRoot())
 			if a.json {
 				return a.printJSON(map[string][]string{"shipped": catalog.List(), "up": up})
 			}
@@ -74,13 +75,13 @@ func (a *app) labArg(args []string) string {
 }
 
 func (a *app) labUp() *cobra.Command {
-	var name, runner string
+	var name, kind string
 	cmd := &cobra.Command{
 		Use: "up [LAB|DIR]", Short: "Bring a lab up and return when every client is served", Args: cobra.MaximumNArgs(1),
 		Example: `  catchment lab up quickstart
   catchment lab up ./mylab --name second`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := wantLocal(runner); err != nil {
+			if err := wantLocal(kind); err != nil {
 				return err
 			}
 			lab := a.labArg(args)
@@ -97,22 +98,22 @@ func (a *app) labUp() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "what to call this lab (default: the folder's name)")
-	runnerFlag(cmd, &runner)
+	runnerFlag(cmd, &kind)
 	return cmd
 }
 
-func runnerFlag(cmd *cobra.Command, runner *string) {
-	cmd.Flags().StringVar(runner, "runner", "auto", "how to run it: auto or local (a process for each POP node, no rights needed)")
+func runnerFlag(cmd *cobra.Command, kind *string) {
+	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: auto or local (a process for each POP node, no rights needed)")
 }
 
-func wantLocal(runner string) error {
-	switch runner {
+func wantLocal(kind string) error {
+	switch kind {
 	case "auto", "local":
 		return nil
 	case "netns", "containerlab":
-		return &daemon.ExitError{Code: daemon.CannotRun, Err: fmt.Errorf("runner %q is not part of this version; use --runner local", runner)}
+		return &daemon.ExitError{Code: daemon.CannotRun, Err: fmt.Errorf("runner %q is not part of this version; use --runner local", kind)}
 	}
-	return fmt.Errorf("runner %q: want auto or local", runner)
+	return fmt.Errorf("runner %q: want auto or local", kind)
 }
 
 // spawnRunner starts the lab's runner in the background and waits until it is up, showing its progress.
@@ -229,7 +230,7 @@ func (a *app) bringUp(ctx context.Context, lab, name string, tell func(string)) 
 		return nil, nil, fmt.Errorf("find own binary: %w", err)
 	}
 	l, err := local.Up(ctx, local.Options{
-		Dir: dir, Name: name, Root: local.StateRoot(), Binary: self, Progress: tell,
+		Dir: dir, Name: name, Root: runner.StateRoot(), Binary: self, Progress: tell,
 		Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
@@ -247,9 +248,9 @@ func (a *app) bringUp(ctx context.Context, lab, name string, tell func(string)) 
 }
 
 // connect reaches a lab that is up: the one named, else the only one.
-func connect(name string) (*local.Remote, error) {
+func connect(name string) (*runner.Remote, error) {
 	if name == "" {
-		up := local.Running(local.StateRoot())
+		up := runner.Running(runner.StateRoot())
 		switch len(up) {
 		case 1:
 			name = up[0]
@@ -259,7 +260,7 @@ func connect(name string) (*local.Remote, error) {
 			return nil, fmt.Errorf("several labs are up (%s); say which with --lab NAME", strings.Join(up, ", "))
 		}
 	}
-	return local.Connect(local.StateRoot(), name)
+	return runner.Connect(runner.StateRoot(), name)
 }
 
 var errNoLab = errors.New("no lab is up; `catchment lab up quickstart` brings one")
@@ -396,7 +397,7 @@ func (a *app) labExec() *cobra.Command {
 				return err
 			}
 			err = l.Exec(cmd.Context(), args[0], args[1:], a.out, a.err)
-			if exit, ok := errors.AsType[local.ExitCode](err); ok { // the command has said why
+			if exit, ok := errors.AsType[runner.ExitCode](err); ok { // the command has said why
 				return &daemon.ExitError{Code: exit.ExitCode()}
 			}
 			return err

@@ -18,7 +18,7 @@ import (
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/labs"
-	"github.com/catchment-net/catchment/labs/local"
+	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/node"
 )
 
@@ -35,11 +35,11 @@ func client(ctx context.Context, socket string) (*admin.Client, error) {
 		socket = os.Getenv("CATCHMENT_ADMIN")
 	}
 	if socket == "" {
-		up := local.Running(local.StateRoot())
+		up := runner.Running(runner.StateRoot())
 		if len(up) != 1 {
 			return nil, fmt.Errorf("which node? name its admin socket with --admin or $CATCHMENT_ADMIN (%d labs are up)", len(up))
 		}
-		lab, err := local.Connect(local.StateRoot(), up[0])
+		lab, err := runner.Connect(runner.StateRoot(), up[0])
 		if err != nil {
 			return nil, err
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/catchment-net/catchment/labs/catalog"
-	"github.com/catchment-net/catchment/labs/local"
+	"github.com/catchment-net/catchment/labs/runner"
 )
 
 // TestMain makes a copy of the test binary that is called catchment and behaves so. A lab's runner and its nodes are
@@ -76,9 +76,9 @@ func setupScene(env *testscript.Env) error {
 	})
 	env.Defer(func() {
 		root := filepath.Join(runtime, "catchment")
-		for _, name := range local.Running(root) {
+		for _, name := range runner.Running(root) {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			lab, err := local.Connect(root, name)
+			lab, err := runner.Connect(root, name)
 			if err == nil {
 				err = lab.Down(ctx)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
+	"github.com/catchment-net/catchment/labs/runner"
 )
 
 // A fault on something that is not there, or that cannot be done now, says so and does nothing.
@@ -50,7 +51,7 @@ func TestNodeThatEndsByItselfIsReported(t *testing.T) {
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	e := s.within(t, at, time.Second, func(e event.Event) bool { return e.Kind == event.Process && e.Subject == "east1" && e.State == exited })
+	e := s.within(t, at, time.Second, func(e event.Event) bool { return e.Kind == event.Process && e.Subject == "east1" && e.State == runner.Exited })
 	if e.Cause != "signal: killed" {
 		t.Errorf("the cause is %q", e.Cause)
 	}
@@ -59,7 +60,7 @@ func TestNodeThatEndsByItselfIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := st.Nodes[0]; n.Name != "east1" || n.State != exited || n.PID != 0 {
+	if n := st.Nodes[0]; n.Name != "east1" || n.State != runner.Exited || n.PID != 0 {
 		t.Errorf("status of the node is %+v", n)
 	}
 	healed := s.do(t, labs.Heal, "east1")

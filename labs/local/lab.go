@@ -14,20 +14,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/local/fabric"
 	"github.com/catchment-net/catchment/labs/router"
+	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -35,7 +32,7 @@ import (
 type Options struct {
 	Dir      string       // the lab's folder
 	Name     string       // what to call it
-	Root     string       // StateRoot()
+	Root     string       // runner.StateRoot()
 	Binary   string       // the catchment binary, for the nodes
 	Env      []string     // added to the nodes' environment
 	Split    bool         // each node as three processes (bgpd, dnsd, popd) that the link joins
@@ -52,15 +49,14 @@ type Lab struct {
 	snap    *control.Snapshot
 	topo    *topology.Topology
 	block   *block
-	state   *stateDir
+	state   *runner.State
 	plan    *plan
 	ring    *event.Ring
-	nursery *nursery
-	nodes   map[string][]*child // a node's processes, the one with its hub first
+	nodes   *runner.Nodes
 	routers map[string]*router.Router
-	bests   *bests
+	bests   *runner.Bests
 	fabric  *fabric.Fabric
-	users   []*user
+	users   runner.Users
 	since   time.Time
 
 	cancel   context.CancelFunc // ends routers, fabric, origins, access ports
@@ -69,11 +65,10 @@ type Lab struct {
 	downErr  error
 	gone     chan struct{} // closed when Down has finished
 
-	sampling atomic.Bool // a drill is under way
+	turn runner.Turn
 
-	mu     sync.Mutex           // guards the following
-	drains map[string]bool      // POPs and nodes that a fault drains
-	cuts   map[string]labs.Verb // links that a fault took
+	mu   sync.Mutex           // guards cuts
+	cuts map[string]labs.Verb // links that a fault took
 }
 
 var _ labs.Lab = (*Lab)(nil)
@@ -92,7 +87,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l := &Lab{
 		o: o, snap: snap, topo: snap.Topology, ring: event.NewRing(event.Options{Node: "lab", Size: 1 << 16}),
-		nodes: map[string][]*child{}, routers: map[string]*router.Router{}, drains: map[string]bool{}, cuts: map[string]labs.Verb{}, gone: make(chan struct{}),
+		routers: map[string]*router.Router{}, cuts: map[string]labs.Verb{}, gone: make(chan struct{}),
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("lab %q did not converge within %v", o.Name, upTimeout))
 	defer stop()
@@ -109,7 +104,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 func (l *Lab) up(ctx context.Context) error {
 	began := time.Now()
 	var err error
-	if l.state, err = claimState(l.o.Root, l.o.Name); err != nil {
+	if l.state, err = runner.Claim(l.o.Root, l.o.Name); err != nil {
 		return err
 	}
 	if l.block, err = claimBlock(); err != nil {
@@ -118,7 +113,7 @@ func (l *Lab) up(ctx context.Context) error {
 	if l.plan, err = makePlan(l.block, l.topo); err != nil {
 		return err
 	}
-	if err := l.prepare(); err != nil {
+	if err := runner.Prepare(l.state, l.o.Name, l.topo); err != nil {
 		return err
 	}
 	life, cancel := context.WithCancel(context.Background()) //nolint:contextcheck // the lab's life ends with Down, not with Up's context
@@ -127,13 +122,13 @@ func (l *Lab) up(ctx context.Context) error {
 		return err
 	}
 	l.o.Progress(fmt.Sprintf("%d routers, %d links, %d origins in the runner", len(l.routers), len(l.topo.Internet.Links), len(l.topo.Internet.Origins)))
-	l.nursery = newNursery()
+	l.nodes = &runner.Nodes{Lab: l.o.Name, Topology: l.topo, State: l.state, Nursery: runner.NewNursery(), Ring: l.ring, Logger: l.o.Logger}
 	for _, n := range l.topo.Nodes() {
 		if err := l.startNode(life, n); err != nil {
 			return err
 		}
 	}
-	l.o.Progress(fmt.Sprintf("%d POP nodes started", len(l.nodes)))
+	l.o.Progress(fmt.Sprintf("%d POP nodes started", len(l.topo.Nodes())))
 	if err := l.converge(ctx); err != nil {
 		return err
 	}
@@ -144,82 +139,55 @@ func (l *Lab) up(ctx context.Context) error {
 
 // startNode prepares a node's folder and starts its process.
 func (l *Lab) startNode(ctx context.Context, n *topology.Node) error {
-	dir := l.state.node(n.Name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make folder of node %q: %w", n.Name, err)
+	dir, err := l.nodes.Folder(n.Name)
+	if err != nil {
+		return err
 	}
 	around := &labs.Surroundings{
-		Socket: l.state.file("fabric.sock"), Bind: l.plan.nodes[n.Name],
+		Socket: l.state.File("fabric.sock"), Bind: l.plan.nodes[n.Name],
 		BGPListen: l.plan.bgp(n.Name), Neighbors: nodeNeighbors(l.topo, l.plan, n.POP.Name),
 	}
 	file := filepath.Join(dir, "lab.json")
 	if err := around.Write(file); err != nil {
 		return err
 	}
-	for _, part := range l.processes(n.Name, dir, file) {
-		c := &child{
-			name: part.name, argv: append([]string{l.o.Binary}, part.argv...), log: filepath.Join(dir, part.log),
-			env: append(append(os.Environ(), "GOMAXPROCS=2", "GOMEMLIMIT=64MiB"), l.o.Env...), nursery: l.nursery, onExit: l.nodeExited,
-		}
-		l.nodes[n.Name] = append(l.nodes[n.Name], c)
-		if err := c.start(); err != nil {
-			return err
-		}
+	if err := l.nodes.Start(n.Name, l.processes(n.Name, dir, file)); err != nil {
+		return err
 	}
-	l.parts.Go(func() { l.followNode(ctx, n.Name, filepath.Join(dir, "admin.sock")) })
+	l.parts.Go(func() { l.nodes.Follow(ctx, n.Name) })
 	return nil
 }
 
-// process is one process of a node to be started.
-type process struct {
-	name, log string
-	argv      []string
-}
-
 // processes lists the processes of a node: one, or three where the lab is split.
-func (l *Lab) processes(node, dir, lab string) []process {
-	common := []string{"-c", l.o.Dir, "--state", dir, "--keys", l.state.file("keys"), "--lab", lab}
-	admin := []string{"--admin", filepath.Join(dir, "admin.sock")}
-	geo := []string{"--mmdb", l.state.file("geo.mmdb")}
+func (l *Lab) processes(node, dir, lab string) []runner.Process {
+	common := []string{"-c", l.o.Dir, "--state", dir, "--keys", l.state.File(runner.KeysFolder), "--lab", lab}
+	admin := []string{"--admin", l.nodes.Admin(node)}
+	geo := []string{"--mmdb", l.state.File(runner.GeodataFile)}
 	memory := []string{"--memory", nodeMemory}
-	if !l.o.Split {
-		return []process{{node, "log", slices.Concat([]string{"node", node}, common, admin, geo, memory)}}
+	process := func(name, log string, argv ...[]string) runner.Process {
+		return runner.Process{
+			Name: name, Log: log, Argv: append([]string{l.o.Binary}, slices.Concat(argv...)...),
+			Env: append([]string{"GOMAXPROCS=2", "GOMEMLIMIT=64MiB"}, l.o.Env...),
+		}
 	}
-	return []process{
-		{node + "/bgpd", "bgpd.log", slices.Concat([]string{"bgpd", "--node", node}, common, admin)},
-		{node + "/dnsd", "dnsd.log", slices.Concat([]string{"dnsd", "--node", node}, common, geo)},
-		{node + "/popd", "popd.log", slices.Concat([]string{"popd", "--node", node}, common, memory)},
+	if !l.o.Split {
+		return []runner.Process{process(node, "log", []string{"node", node}, common, admin, geo, memory)}
+	}
+	return []runner.Process{
+		process(node+"/bgpd", "bgpd.log", []string{"bgpd", "--node", node}, common, admin),
+		process(node+"/dnsd", "dnsd.log", []string{"dnsd", "--node", node}, common, geo),
+		process(node+"/popd", "popd.log", []string{"popd", "--node", node}, common, memory),
 	}
 }
 
 // nodeMemory is the cache of a lab's node.
 const nodeMemory = "32MiB"
 
-// nodeExited is called when a node's process has ended. One that ends by itself is a defect that `lab status` shows.
-func (l *Lab) nodeExited(name, state string, err error) {
-	if state != exited {
-		return
-	}
-	node, _, _ := strings.Cut(name, "/")
-	l.ring.Add(event.Event{Node: node, Kind: event.Process, Subject: name, State: exited, Cause: fmt.Sprint(err)})
-}
-
-// followNode copies a node's events into the lab's, over every restart of the node, until ctx is done.
-func (l *Lab) followNode(ctx context.Context, name, socket string) {
-	for ctx.Err() == nil {
-		// A new process counts its events from zero again.
-		err := admin.Client{Socket: socket}.Events(ctx, 0, func(line admin.Line) error {
-			l.ring.Add(line.Event)
-			return nil
-		})
-		if err != nil && ctx.Err() == nil {
-			l.o.Logger.Debug("events of node ended", "node", name, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+// Serve offers the lab to other processes of this user until ctx is done or somebody asks for its end. It calls ready once
+// the lab answers. The caller still calls Down.
+func (l *Lab) Serve(ctx context.Context, ready func()) error {
+	s := runner.Server{Lab: l, Runner: "local", Dir: l.o.Dir, Snap: l.snap, Socket: l.state.Socket(), Ring: l.ring, Turn: &l.turn, Logger: l.o.Logger}
+	return s.Serve(ctx, ready)
 }
 
 // Topology is the network that the lab runs.
@@ -240,13 +208,9 @@ func (l *Lab) Events(ctx context.Context, fn func(event.Event)) error {
 func (l *Lab) Down(context.Context) error {
 	l.downOnce.Do(func() {
 		defer close(l.gone)
-		for _, processes := range l.nodes {
-			for _, c := range processes {
-				c.stop()
-			}
-		}
-		if l.nursery != nil {
-			l.nursery.close()
+		if l.nodes != nil {
+			l.nodes.Stop()
+			l.nodes.Nursery.Close()
 		}
 		if l.cancel != nil {
 			l.cancel()
@@ -257,7 +221,7 @@ func (l *Lab) Down(context.Context) error {
 			errs = append(errs, l.block.release())
 		}
 		if l.state != nil {
-			errs = append(errs, l.state.release())
+			errs = append(errs, l.state.Release())
 		}
 		l.downErr = errors.Join(errs...)
 	})

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/labs"
+	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/labs/catalog"
 )
 
@@ -151,7 +152,7 @@ func up(t *testing.T, o Options) *Lab {
 
 // outside is a lab whose runner is a process of its own.
 type outside struct {
-	*Remote
+	*runner.Remote
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	stderr bytes.Buffer
@@ -193,7 +194,7 @@ func upOutside(t *testing.T, o Options) *outside {
 		_ = p.end()
 		t.Fatalf("lab %s did not come up: %s", o.Name, p.stderr.String())
 	}
-	if p.Remote, err = Connect(o.Root, o.Name); err != nil {
+	if p.Remote, err = runner.Connect(o.Root, o.Name); err != nil {
 		t.Fatal(err)
 	}
 	return p

@@ -5,48 +5,24 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
-	"slices"
 	"time"
 
-	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
-	"github.com/catchment-net/catchment/keys"
-	"github.com/catchment-net/catchment/labs/client"
 	"github.com/catchment-net/catchment/labs/local/fabric"
 	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/router"
+	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
 
-// prepare writes what the nodes read: their keys and the lab's geodata.
-func (l *Lab) prepare() error {
-	fleet := keys.Fleet{Name: l.o.Name}
-	for _, n := range l.topo.Nodes() {
-		fleet.Nodes = append(fleet.Nodes, keys.Node{Name: n.Name, Addrs: n.Addrs})
-	}
-	if err := keys.Init(l.state.file("keys"), fleet, time.Now()); err != nil {
-		return err
-	}
-	file, err := os.OpenFile(l.state.file("geo.mmdb"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("make geodata of the lab: %w", err)
-	}
-	if err := geodata.Build(file, geoRows(l.topo)); err != nil {
-		file.Close()
-		return err
-	}
-	return file.Close()
-}
-
 // startNetwork starts routers, links, origins, clients and access ports.
 func (l *Lab) startNetwork(ctx context.Context) error {
-	l.bests = newBests(l.topo)
+	l.bests = runner.NewBests(l.topo)
 	lookups := map[string]fabric.Router{}
 	for _, n := range l.topo.Internet.Networks {
 		r, err := router.New(router.Options{
-			Name: n.Name, ASN: n.ASN, Addr: l.plan.routers[n.Name], Port: bgpPort, Prefixes: ownPrefixes(l.topo, n),
+			Name: n.Name, ASN: n.ASN, Addr: l.plan.routers[n.Name], Port: bgpPort, Prefixes: runner.OwnPrefixes(l.topo, n),
 			Neighbors: routerNeighbors(l.topo, l.plan, n.Name), OnChange: l.routeChanged, Logger: l.o.Logger.With("router", n.Name),
 		})
 		if err != nil {
@@ -61,7 +37,7 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 	}
 	var err error
 	if l.fabric, err = fabric.New(fabric.Options{
-		Topology: l.topo, Routers: lookups, Socket: l.state.file("fabric.sock"), Bind: l.plan.runner, Events: l.ring, Logger: l.o.Logger,
+		Topology: l.topo, Routers: lookups, Socket: l.state.File("fabric.sock"), Bind: l.plan.runner, Events: l.ring, Logger: l.o.Logger,
 	}); err != nil {
 		return err
 	}
@@ -88,28 +64,17 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 	return l.openAccess(ctx)
 }
 
-// ownPrefixes are those that a network's router originates: its clients' and those of the origins that hang on it.
-func ownPrefixes(t *topology.Topology, n *topology.Network) []netip.Prefix {
-	own := slices.Clone(n.Prefixes)
-	for _, o := range t.Internet.Origins {
-		if o.In == n {
-			own = append(own, o.Prefixes...)
-		}
-	}
-	return own
-}
-
 // ended notes a part of the runner that ended by itself, which is a defect.
 func (l *Lab) ended(what string, err error) {
 	if err != nil {
 		l.o.Logger.Error("part of the lab ended", "part", what, "error", err)
-		l.ring.Add(event.Event{Kind: event.Process, Subject: what, State: exited, Cause: err.Error()})
+		l.ring.Add(event.Event{Kind: event.Process, Subject: what, State: runner.Exited, Cause: err.Error()})
 	}
 }
 
 // routeChanged records a router's new best path and makes the flows follow it.
 func (l *Lab) routeChanged(c router.Change) {
-	e := l.bests.note(c)
+	e := l.bests.Note(c)
 	l.fabric.RouteChanged()
 	if e != nil {
 		l.ring.Add(*e)
@@ -169,31 +134,19 @@ func (l *Lab) startOrigin(ctx context.Context, o *topology.Origin) error {
 
 // makeClients gives every client network its user.
 func (l *Lab) makeClients() error {
-	servers, err := nameServers(l.snap)
+	var err error
+	l.users, err = runner.NewUsers(l.snap, func(network string) (underlay.Net, error) { return l.fabric.Client(network) })
+	return err
+}
+
+// openAccess lets people in.
+func (l *Lab) openAccess(ctx context.Context) error {
+	doors, err := runner.OpenDoors(len(l.users), l.block.port(0))
 	if err != nil {
 		return err
 	}
-	for i, n := range l.topo.Internet.Networks {
-		if n.Users == 0 {
-			continue
-		}
-		own, err := l.fabric.Client(n.Name)
-		if err != nil {
-			return err
-		}
-		c, err := client.New(client.Options{Topology: l.topo, Network: n, Net: own, Servers: servers, Verify: origin.Verify, Seed: uint64(i) + 1})
-		if err != nil {
-			return err
-		}
-		l.users = append(l.users, &user{network: n, client: c, net: own})
+	for i, u := range l.users {
+		u.Let(ctx, doors[i], runner.AccessOptions{Topology: l.topo, Hosts: runner.Hosts(l.snap), Logger: l.o.Logger, Ended: l.ended}, &l.parts)
 	}
 	return nil
-}
-
-// user is the person at a client network.
-type user struct {
-	network   *topology.Network
-	client    *client.Client
-	net       underlay.Net
-	http, dns string // access addresses
 }

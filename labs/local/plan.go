@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -34,24 +33,4 @@ func makePlan(b *block, t *topology.Topology) (*plan, error) {
 		next++
 	}
 	return p, nil
-}
-
-// geoRows is the lab's own geodata: every prefix of its file at its place, so that no lab needs anybody's database.
-func geoRows(t *topology.Topology) []geodata.Row {
-	var rows []geodata.Row
-	add := func(prefixes []netip.Prefix, at topology.Place, asn uint32) {
-		for _, p := range prefixes {
-			rows = append(rows, geodata.Row{Prefix: p, Country: at.Country, Continent: at.Continent, City: at.City, Lat: at.Lat, Lon: at.Lon, ASN: asn})
-		}
-	}
-	for _, n := range t.Internet.Networks {
-		add(n.Prefixes, n.At, n.ASN)
-	}
-	for _, o := range t.Internet.Origins {
-		add(o.Prefixes, o.At, o.In.ASN)
-	}
-	for _, p := range t.POPs {
-		add(p.Unicast, p.At, t.ASN)
-	}
-	return rows
 }

@@ -34,7 +34,7 @@ func TestOneProcessOfANodeDies(t *testing.T) {
 	o.Split = true
 	before := takeStock(t)
 	l := up(t, o)
-	s := &split{Lab: l, berlin: l.users[0].net, reports: newReports(t, l)}
+	s := &split{Lab: l, berlin: l.users[0].Net, reports: newReports(t, l)}
 	for name, pid := range pids(t, l) {
 		if !alive(pid) {
 			t.Fatalf("%s does not run", name)
@@ -222,7 +222,7 @@ func (s *split) get(t *testing.T, server string) (int, string, error) {
 // beside is the network of a host in a node's POP: a further connection to the fabric with the node's own addresses.
 func (s *split) beside(t *testing.T, node string) underlay.Net {
 	t.Helper()
-	n, err := underlay.NewLab(underlay.LabOptions{Socket: s.state.file("fabric.sock"), Node: node, Bind: s.plan.nodes[node]})
+	n, err := underlay.NewLab(underlay.LabOptions{Socket: s.state.File("fabric.sock"), Node: node, Bind: s.plan.nodes[node]})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/labs"
+	"github.com/catchment-net/catchment/labs/runner"
 )
 
 // Status tells where clients land and what runs; the folder is only there while the lab is up.
@@ -47,7 +48,7 @@ func TestUpConvergesAndStatusIsRight(t *testing.T) {
 		}
 	}
 	for _, n := range st.Nodes {
-		if n.State != running || !alive(n.PID) || n.Pss == 0 {
+		if n.State != runner.Alive || !alive(n.PID) || n.Pss == 0 {
 			t.Errorf("node %s is %+v", n.Name, n)
 		}
 		if _, err := os.Stat(n.Admin); err != nil {
@@ -180,7 +181,7 @@ func TestSameNameTwice(t *testing.T) {
 	if all := pids(t, l); len(all) != 2 || !alive(all["east1"]) || !alive(all["west1"]) {
 		t.Errorf("the first lab has suffered: %v", all)
 	}
-	if _, err := os.Stat(l.state.path); err != nil {
+	if _, err := os.Stat(l.state.Path); err != nil {
 		t.Errorf("the first lab lost its folder: %v", err)
 	}
 	down(t, l)
@@ -198,12 +199,12 @@ func TestTwoLabsFromTwoProcesses(t *testing.T) {
 		t.Cleanup(func() { _, _ = run("lab", "down", "--lab", name) })
 	}
 	root := filepath.Join(run.runtimeDir(), "catchment")
-	if got := Running(root); !slices.Equal(got, []string{"one", "two"}) {
+	if got := runner.Running(root); !slices.Equal(got, []string{"one", "two"}) {
 		t.Fatalf("running are %v", got)
 	}
 	seen := map[string]string{}
 	for _, name := range []string{"one", "two"} {
-		l, err := Connect(root, name)
+		l, err := runner.Connect(root, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +245,7 @@ func TestKilledRunnerLeavesNoNode(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = run("lab", "down", "--lab", "small") })
 	root := filepath.Join(run.runtimeDir(), "catchment")
-	l, err := Connect(root, "small")
+	l, err := runner.Connect(root, "small")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,12 +253,12 @@ func TestKilledRunnerLeavesNoNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	nodes := pids(t, l)
-	runner := parent(t, nodes["west1"])
-	if err := syscall.Kill(runner, syscall.SIGKILL); err != nil {
+	host := parent(t, nodes["west1"])
+	if err := syscall.Kill(host, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	awaitDead(t, nodes)
-	if got := Running(root); len(got) != 0 {
+	if got := runner.Running(root); len(got) != 0 {
 		t.Errorf("running are %v", got)
 	}
 	if out, err := run("lab", "up", "testdata/small", "--name", "small"); err != nil {

@@ -1,4 +1,4 @@
-package local
+package runner
 
 import (
 	"errors"
@@ -29,14 +29,14 @@ const socketName = "lab.sock"
 // maxSocketPath is what sun_path holds, less its final zero.
 const maxSocketPath = 107
 
-// stateDir is one lab's folder of run-time files, held by a lock for as long as its runner lives.
-type stateDir struct {
-	path string
+// State is one lab's folder of run-time files, held by a lock for as long as its runner lives.
+type State struct {
+	Path string
 	lock *os.File
 }
 
-// claimState makes and locks the lab's state folder. A folder whose runner is gone is emptied and taken over.
-func claimState(root, name string) (*stateDir, error) {
+// Claim makes and locks the lab's state folder. A folder whose runner is gone is emptied and taken over.
+func Claim(root, name string) (*State, error) {
 	if name == "" || strings.ContainsAny(name, "/\x00") || name[0] == '.' {
 		return nil, fmt.Errorf("lab name %q: want a plain name, such as quickstart", name)
 	}
@@ -64,23 +64,28 @@ func claimState(root, name string) (*stateDir, error) {
 		lock.Close()
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
-	return &stateDir{path: path, lock: lock}, nil
+	return &State{Path: path, lock: lock}, nil
 }
 
-func (s *stateDir) socket() string          { return filepath.Join(s.path, socketName) }
-func (s *stateDir) node(name string) string { return filepath.Join(s.path, "nodes", name) }
-func (s *stateDir) file(name ...string) string {
-	return filepath.Join(append([]string{s.path}, name...)...)
+// Socket is where the runner offers its API.
+func (s *State) Socket() string { return filepath.Join(s.Path, socketName) }
+
+// Node is the folder of a node.
+func (s *State) Node(name string) string { return filepath.Join(s.Path, "nodes", name) }
+
+// File is a file of the lab.
+func (s *State) File(name ...string) string {
+	return filepath.Join(append([]string{s.Path}, name...)...)
 }
 
-// release removes the folder and gives up the lock. Safe to call twice.
-func (s *stateDir) release() error {
+// Release removes the folder and gives up the lock. Safe to call twice.
+func (s *State) Release() error {
 	if s.lock == nil {
 		return nil
 	}
-	err := errors.Join(os.RemoveAll(s.path), os.Remove(s.path+".lock"), s.lock.Close())
+	err := errors.Join(os.RemoveAll(s.Path), os.Remove(s.Path+".lock"), s.lock.Close())
 	s.lock = nil
-	_ = os.Remove(filepath.Dir(s.path)) // the last lab takes the root with it; it stays while another lab is in it
+	_ = os.Remove(filepath.Dir(s.Path)) // the last lab takes the root with it; it stays while another lab is in it
 	return err
 }
 

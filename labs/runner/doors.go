@@ -1,4 +1,4 @@
-package fabric
+package runner
 
 import (
 	"context"
@@ -19,13 +19,9 @@ const (
 	maxAccess     = 1024             // connections, or datagram peers, at one access port
 )
 
-// AccessTCP lets people in: what connects to l is connected to dst as if it sat in that network. It blocks until ctx is
+// openTCP lets people in: what connects to l is connected to dst as if it sat in that network. It blocks until ctx is
 // done or l is closed, and closes l.
-func (f *Fabric) AccessTCP(ctx context.Context, network string, l net.Listener, dst netip.AddrPort) error {
-	n, err := f.Client(network)
-	if err != nil {
-		return err
-	}
+func openTCP(ctx context.Context, n underlay.Net, l net.Listener, dst netip.AddrPort) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
@@ -40,7 +36,7 @@ func (f *Fabric) AccessTCP(ctx context.Context, network string, l net.Listener, 
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("accept at the access port of %q: %w", network, err)
+			return fmt.Errorf("accept at the access port %q: %w", l.Addr(), err)
 		}
 		select {
 		case places <- struct{}{}:
@@ -91,13 +87,9 @@ func relayHalf(dst, src net.Conn) {
 	}
 }
 
-// AccessUDP does for datagrams what AccessTCP does for connections: each local peer gets a socket of its own in the
+// openUDP does for datagrams what openTCP does for connections: each local peer gets a socket of its own in the
 // network. It blocks until ctx is done or pc is closed, and closes pc.
-func (f *Fabric) AccessUDP(ctx context.Context, network string, pc net.PacketConn, dst netip.AddrPort) error {
-	n, err := f.Client(network)
-	if err != nil {
-		return err
-	}
+func openUDP(ctx context.Context, n underlay.Net, pc net.PacketConn, dst netip.AddrPort) error {
 	a := &accessUDP{pc: pc, peers: map[string]net.Conn{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer a.guests.Wait()
@@ -112,7 +104,7 @@ func (f *Fabric) AccessUDP(ctx context.Context, network string, pc net.PacketCon
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("read at the access port of %q: %w", network, err)
+			return fmt.Errorf("read at the access port %q: %w", pc.LocalAddr(), err)
 		}
 		if c := a.peer(ctx, n, from, dst); c != nil {
 			_ = c.SetReadDeadline(time.Now().Add(accessIdle))
@@ -179,4 +171,12 @@ func (a *accessUDP) close() {
 	for _, c := range a.peers {
 		_ = c.Close()
 	}
+}
+
+// abort closes a connection with a reset, so that the other end knows that it is broken.
+func abort(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = c.Close()
 }

@@ -1,4 +1,4 @@
-package local
+package runner
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,10 @@ func (r *Remote) Hosts() []string { return r.info.Hosts }
 func (r *Remote) Topology() *topology.Topology { return r.topo }
 
 // Caps says which faults the lab can do.
-func (r *Remote) Caps() labs.Caps { return caps() }
+func (r *Remote) Caps() labs.Caps { return r.info.Caps }
+
+// Runner is what runs it: "local", "netns" or "containerlab".
+func (r *Remote) Runner() string { return r.info.Runner }
 
 // Status tells where every client lands now and what runs.
 func (r *Remote) Status(ctx context.Context) (*labs.Status, error) {
@@ -108,8 +112,21 @@ func (e ExitCode) ExitCode() int { return int(e) }
 
 // Exec runs a command beside a node. A command that ends with another status than 0 is an ExitCode.
 func (r *Remote) Exec(ctx context.Context, node string, argv []string, stdout, stderr io.Writer) error {
+	return r.stream(ctx, "/v1/exec", execRequest{Node: node, Argv: argv}, stdout, stderr)
+}
+
+// Capture writes what crosses a link, as a pcap file, until ctx is done.
+func (r *Remote) Capture(ctx context.Context, link string, w io.Writer) error {
+	err := r.stream(ctx, "/v1/capture", captureRequest{Link: link}, w, io.Discard)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (r *Remote) stream(ctx context.Context, path string, request any, stdout, stderr io.Writer) error {
 	ended := errors.New("the lab went away")
-	err := r.client.Stream(ctx, "/v1/exec", execRequest{Node: node, Argv: argv}, func(line []byte) error {
+	err := r.client.Stream(ctx, path, request, func(line []byte) error {
 		var o execOutput
 		if err := json.Unmarshal(line, &o); err != nil {
 			return fmt.Errorf("decode output: %w", err)
@@ -118,8 +135,10 @@ func (r *Remote) Exec(ctx context.Context, node string, argv []string, stdout, s
 		_, errErr := stderr.Write(o.Err)
 		switch {
 		case !o.Done:
+		case o.Cannot != nil:
+			ended = o.Cannot
 		case o.Fail != "":
-			ended = errors.New(o.Fail)
+			ended = &admin.Error{Status: http.StatusConflict, Text: o.Fail}
 		case o.Code != 0:
 			ended = ExitCode(o.Code)
 		default:
@@ -132,9 +151,6 @@ func (r *Remote) Exec(ctx context.Context, node string, argv []string, stdout, s
 	}
 	return ended
 }
-
-// Capture is what this runner cannot do.
-func (r *Remote) Capture(context.Context, string, io.Writer) error { return errNoPackets() }
 
 // Down asks the lab to end and waits until nothing is left of it.
 func (r *Remote) Down(ctx context.Context) error {

@@ -1,4 +1,4 @@
-package local
+package runner
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 	"github.com/catchment-net/catchment/topology"
 )
 
-// nameServers are the addresses at which the lab's zones say that they are served: those of each zone's NS records, as
+// NameServers are the addresses at which the lab's zones say that they are served: those of each zone's NS records, as
 // a resolver learns them from the parent's glue. IPv4 and IPv6, in the zones' order.
-func nameServers(snap *control.Snapshot) ([]netip.AddrPort, error) {
+func NameServers(snap *control.Snapshot) ([]netip.AddrPort, error) {
 	hosts := map[string][]netip.Addr{}
 	var names []string
 	for _, z := range snap.Zones {

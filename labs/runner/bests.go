@@ -1,4 +1,4 @@
-package local
+package runner
 
 import (
 	"net/netip"
@@ -13,8 +13,8 @@ import (
 	"github.com/catchment-net/catchment/topology"
 )
 
-// bests is the best path of every router to every anycast prefix, as events: what drills measure withdrawals by.
-type bests struct {
+// Bests is the best path of every router to every anycast prefix, as events: what drills measure withdrawals by.
+type Bests struct {
 	topo *topology.Topology
 
 	mu   sync.Mutex // guards last
@@ -26,10 +26,11 @@ type bestKey struct {
 	prefix netip.Prefix
 }
 
-func newBests(t *topology.Topology) *bests { return &bests{topo: t, last: map[bestKey]event.Event{}} }
+// NewBests knows nothing yet.
+func NewBests(t *topology.Topology) *Bests { return &Bests{topo: t, last: map[bestKey]event.Event{}} }
 
-// note takes a router's change and returns the event to report, nil for a prefix that is not anycast.
-func (b *bests) note(c router.Change) *event.Event {
+// Note takes a router's change and returns the event to report, nil for a prefix that is not anycast.
+func (b *Bests) Note(c router.Change) *event.Event {
 	if !slices.Contains(b.topo.Anycast.Prefixes, c.Prefix) {
 		return nil
 	}
@@ -47,7 +48,7 @@ func (b *bests) note(c router.Change) *event.Event {
 	return &e
 }
 
-func (b *bests) pop(index int) string {
+func (b *Bests) pop(index int) string {
 	if index < 0 || index >= len(b.topo.POPs) {
 		return ""
 	}
@@ -62,8 +63,8 @@ func pathText(path []uint32) string {
 	return strings.Join(words, " ")
 }
 
-// of is where a router's best paths lead now.
-func (b *bests) of(router string) map[string]labs.BestPath {
+// Of is where a router's best paths lead now.
+func (b *Bests) Of(router string) map[string]labs.BestPath {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := map[string]labs.BestPath{}
@@ -75,8 +76,8 @@ func (b *bests) of(router string) map[string]labs.BestPath {
 	return all
 }
 
-// whole reports whether every network's router has a path to every anycast prefix; else what is missing.
-func (b *bests) whole() (missing string, ok bool) {
+// Whole reports whether every network's router has a path to every anycast prefix; else what is missing.
+func (b *Bests) Whole() (missing string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, n := range b.topo.Internet.Networks {

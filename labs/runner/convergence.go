@@ -1,0 +1,76 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/catchment-net/catchment/admin"
+)
+
+// fleetView is the part of a node's status that tells when the lab has converged.
+type fleetView struct {
+	View struct {
+		POPs map[string]struct {
+			Services map[string]struct {
+				State string `json:"state"`
+			} `json:"services"`
+		} `json:"pops"`
+		Nodes map[string]struct {
+			Heard bool `json:"heard"`
+		} `json:"nodes"`
+	} `json:"view"`
+}
+
+// pollEvery is how often a runner looks whether the lab has converged.
+const pollEvery = 20 * time.Millisecond
+
+// Converge waits until missing says that nothing is missing and every node sees every service of every POP up and hears
+// every node. It fails when a process ends by itself or ctx does.
+func (n *Nodes) Converge(ctx context.Context, missing func() string) error {
+	for {
+		what := missing()
+		if what == "" {
+			what = n.missing(ctx)
+		}
+		if what == "" {
+			return nil
+		}
+		for _, node := range n.Topology.Nodes() {
+			for _, c := range n.children[node.Name] {
+				if state, _ := c.Status(); state == Exited {
+					return fmt.Errorf("%s ended while the lab came up: %s", c.Name, c.LastWords())
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s", context.Cause(ctx), what)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// missing says what the nodes still wait for; empty when nothing.
+func (n *Nodes) missing(ctx context.Context) string {
+	for _, node := range n.Topology.Nodes() {
+		var v fleetView
+		c := admin.Client{Socket: n.Admin(node.Name)}
+		if err := c.Get(ctx, "/v1/status", &v); err != nil {
+			return fmt.Sprintf("node %s does not answer yet: %v", node.Name, err)
+		}
+		for _, p := range n.Topology.POPs {
+			for _, service := range []string{"dns", "web"} {
+				if state := v.View.POPs[p.Name].Services[service].State; state != "up" {
+					return fmt.Sprintf("%s sees %s of %s as %q", node.Name, service, p.Name, state)
+				}
+			}
+			for _, other := range p.Nodes {
+				if other != node && !v.View.Nodes[other.Name].Heard {
+					return fmt.Sprintf("%s does not hear %s", node.Name, other.Name)
+				}
+			}
+		}
+	}
+	return ""
+}

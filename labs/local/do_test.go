@@ -51,7 +51,9 @@ func TestNodeThatEndsByItselfIsReported(t *testing.T) {
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	e := s.within(t, at, time.Second, func(e event.Event) bool { return e.Kind == event.Process && e.Subject == "east1" && e.State == runner.Exited })
+	e := s.within(t, at, time.Second, func(e event.Event) bool {
+		return e.Kind == event.Process && e.Subject == "east1" && e.State == runner.Exited
+	})
 	if e.Cause != "signal: killed" {
 		t.Errorf("the cause is %q", e.Cause)
 	}

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/labs"
-	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/labs/catalog"
+	"github.com/catchment-net/catchment/labs/runner"
 )
 
 // runnerEnv makes this test binary a lab's runner instead: gobgp keeps its options in package variables, so two labs at

@@ -28,6 +28,10 @@ type Options struct {
 	Neighbors []speaker.Neighbor
 	// NextHops are written into our routes, one for each family; nil means the node's unicast addresses.
 	NextHops []netip.Addr
+	// Kernel has the best paths that the neighbours send put into the kernel's routing table, and ends the session with
+	// a neighbour as soon as its link has lost its carrier. Where another routing daemon or fixed routes do that, leave
+	// it off.
+	Kernel bool
 	// Alone says that the topology does not know the other POPs: a probe that fails withdraws without asking whether
 	// another POP is left.
 	Alone bool

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/catchment-net/catchment/bgpd/announce"
+	"github.com/catchment-net/catchment/bgpd/fib"
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
@@ -22,6 +24,7 @@ type Server struct {
 	o       Options
 	metrics *metrics
 	wake    chan struct{} // capacity 1: next has changed
+	kernel  atomic.Pointer[fib.Sync]
 
 	mu       sync.Mutex // guards the following; held for a decision and its way to the speaker, never while waiting
 	conf     *config    // nil before the first Apply
@@ -82,10 +85,14 @@ func (s *Server) Apply(t *topology.Topology) error {
 }
 
 func (s *Server) newSpeaker(c *config) (*speaker.Speaker, error) {
-	sp, err := speaker.New(speaker.Options{
+	o := speaker.Options{
 		ASN: c.asn, RouterID: c.routerID, Listen: c.listen, Neighbors: c.neighbors,
 		OnSession: s.heardSession, Logger: s.o.Logger, Now: s.o.Now, Ready: s.ready,
-	})
+	}
+	if s.o.Kernel {
+		o.OnBest = s.routeChanged
+	}
+	sp, err := speaker.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("node %q: %w", s.o.Node, err)
 	}
@@ -122,7 +129,7 @@ func (s *Server) Run(ctx context.Context) error {
 	speaking, stopSpeaking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSpeaking()
 	ended := make(chan error, 1)
-	go func() { ended <- sp.Run(speaking) }()
+	go func() { ended <- s.speak(speaking, sp) }()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

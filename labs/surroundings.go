@@ -7,21 +7,25 @@ import (
 	"os"
 )
 
-// Surroundings is what the local runner tells a node's process about the lab that it lives in, since neither its
-// addresses nor its neighbours' exist on the host. A node outside a lab has none.
+// Surroundings is what a runner tells a node's process about the lab that it lives in: its neighbours and, in a local
+// lab, how to reach a network that does not exist on the host. A node outside a lab has none.
 type Surroundings struct {
-	Socket    string           `json:"socket"`     // the runner's underlay socket
-	Bind      netip.Addr       `json:"bind"`       // the node's own address on the host, in 127.64.0.0/10
-	BGPListen netip.AddrPort   `json:"bgp_listen"` // where its speaker waits for the links' relays
+	Socket    string           `json:"socket,omitempty"` // the local runner's underlay socket; "" where the node has a network of its own
+	Bind      netip.Addr       `json:"bind"`             // with Socket: the node's own address on the host, in 127.64.0.0/10
+	BGPListen []netip.AddrPort `json:"bgp_listen"`       // where its speaker waits for its neighbours
 	Neighbors []NeighborOnHost `json:"neighbors"`
+	Kernel    bool             `json:"kernel,omitempty"` // its routes go into the kernel of a machine of its own
 }
 
-// NeighborOnHost is a router of the lab as a node's speaker sees it.
+// NeighborOnHost is a router of the lab as a node's speaker sees it. It is the router that connects.
 type NeighborOnHost struct {
-	Name    string     `json:"name"`
-	Address netip.Addr `json:"address"` // on the host
-	ASN     uint32     `json:"asn"`
-	Prepend int        `json:"prepend,omitempty"`
+	Name     string     `json:"name"`
+	Address  netip.Addr `json:"address"` // on the host, or on the link
+	ASN      uint32     `json:"asn"`
+	Local    netip.Addr `json:"local"`              // our end
+	Local6   netip.Addr `json:"local6"`             // our IPv6 end; the zero Addr in a local lab
+	Relation string     `json:"relation,omitempty"` // customer, peer or provider; "" takes a default route at most
+	Prepend  int        `json:"prepend,omitempty"`
 }
 
 // Write stores s in file, readable by this user alone.

@@ -50,7 +50,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 	var err error
 	ready.waiting += 2
 	if h.bgp, err = bgpd.New(bgpd.Options{
-		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors,
+		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors, Kernel: o.Kernel,
 		Logger: o.Logger, Events: o.Events, Registerer: o.Registry, Now: o.Now,
 		OnClaims: h.claimed, Quiet: h.lastRequest, Ready: func([]string) { ready.listens(nil) },
 	}); err != nil {

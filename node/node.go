@@ -50,6 +50,7 @@ type Options struct {
 	Net       underlay.Net         // nil means the host's network, from the node's unicast addresses
 	BGPListen []netip.AddrPort     // nil means port 179 of the unicast addresses
 	Neighbors []speaker.Neighbor   // a lab's; nil means the topology's
+	Kernel    bool                 // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
 	Ready     func(addrs []string) // called once everything listens
 	Logger    *slog.Logger         // nil discards
 	Events    *event.Ring          // nil keeps one of its own

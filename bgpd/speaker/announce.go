@@ -82,5 +82,10 @@ func (s *Speaker) startRoutes(b *server.BgpServer) error {
 			return err
 		}
 	}
+	for _, r := range defaultRoutes(s.o.Neighbors) {
+		if err := addPath(b, r); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -86,6 +87,23 @@ func (s *Speaker) addPeer(ctx context.Context, b *server.BgpServer, n Neighbor) 
 	if why != "" {
 		// A session without the protection that was asked for is worse than none.
 		return errors.Join(fmt.Errorf("neighbor %q at %q: %s", n.Name, n.Address, why), s.deletePeer(ctx, b, n))
+	}
+	return nil
+}
+
+// Reset ends the session with a neighbour at once, because its link has lost its carrier; it is begun anew like any
+// session that ended. An address that is no neighbour's is nothing to do.
+func (s *Speaker) Reset(addr netip.Addr, why string) error {
+	s.mu.Lock()
+	session := s.sessions[addr]
+	up := session != nil && session.State == Established
+	b := s.bgp
+	s.mu.Unlock()
+	if !up || b == nil {
+		return nil
+	}
+	if err := b.ResetPeer(context.Background(), &api.ResetPeerRequest{Address: addr.String(), Communication: why}); err != nil {
+		return fmt.Errorf("reset session with %q: %w", session.Neighbor, err)
 	}
 	return nil
 }

@@ -39,6 +39,18 @@ func (r Relation) String() string {
 	return fmt.Sprintf("Relation(%d)", uint8(r))
 }
 
+// ParseRelation reads what String writes; "" means None.
+func ParseRelation(name string) (Relation, error) {
+	if name == "" {
+		return None, nil
+	}
+	i := slices.Index(relationNames[:], name)
+	if i < 0 {
+		return None, fmt.Errorf("relation %q: want none, customer, peer or provider", name)
+	}
+	return Relation(i), nil
+}
+
 // Neighbor is one wanted session. IPv4 and IPv6 routes share it (RFC 4760).
 type Neighbor struct {
 	Name    string     // for events and status; unique
@@ -56,6 +68,7 @@ type Neighbor struct {
 	Relation Relation
 	Prepend  int        // how often our ASN is added to the path towards it, at most 10
 	NextHop4 netip.Addr // written into IPv4 routes towards it; the zero Addr leaves a Route's own, else our end of the session
+	Default  bool       // it hears a default route of ours; counts only where it is so from the start
 	NextHop6 netip.Addr // the same for IPv6; over an IPv4 session it is needed where the neighbour refuses ::ffff:a.b.c.d
 }
 
@@ -74,6 +87,9 @@ type Options struct {
 	// block, and they may call any method except Run and Shutdown.
 	OnSession func(Session)
 	OnBest    func(Best)
+	// OnUpdate is called for every path that a neighbour sends or withdraws, whatever our rules make of it, in the same
+	// order. Selected is never set. What nobody listens to costs nothing.
+	OnUpdate func(Best)
 
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now

@@ -40,6 +40,7 @@ const (
 	setDefault4 = "default-ipv4"
 	setDefault6 = "default-ipv6"
 	setAll      = "all"
+	setSold     = "sold-default" // neighbours that hear our default route
 )
 
 func relationSet(r Relation) string { return "relation-" + r.String() }
@@ -75,10 +76,32 @@ func policies(asn uint32, neighbors []Neighbor) *api.SetPoliciesRequest {
 	if len(all) > 0 {
 		sets = append(sets, neighborSet(setAll, all...))
 	}
+	if sold := soldDefault(neighbors); len(sold) > 0 {
+		sets = append(sets, neighborSet(setSold, sold...))
+	}
 	return &api.SetPoliciesRequest{DefinedSets: sets, Policies: []*api.Policy{
 		{Name: policyIn, Statements: importStatements(mark, byRelation)},
 		{Name: policyOut, Statements: exportStatements(asn, mark, byRelation, neighbors)},
 	}}
+}
+
+// soldDefault are the neighbours that hear our default route.
+func soldDefault(neighbors []Neighbor) []netip.Addr {
+	var all []netip.Addr
+	for _, n := range neighbors {
+		if n.Default {
+			all = append(all, n.Address)
+		}
+	}
+	return all
+}
+
+// defaultRoutes are what is announced to neighbours that buy a default route.
+func defaultRoutes(neighbors []Neighbor) []Route {
+	if len(soldDefault(neighbors)) == 0 {
+		return nil
+	}
+	return []Route{{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, {Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0)}}
 }
 
 func from(set string) *api.Conditions {
@@ -134,6 +157,16 @@ func importStatements(mark string, byRelation map[Relation][]netip.Addr) []*api.
 // exportStatements end in the policy's default, which is to reject.
 func exportStatements(asn uint32, mark string, byRelation map[Relation][]netip.Addr, neighbors []Neighbor) []*api.Statement {
 	var all []*api.Statement
+	if len(soldDefault(neighbors)) > 0 {
+		for _, set := range []string{setDefault4, setDefault6} {
+			all = append(all, &api.Statement{
+				Name: "out-" + set, Actions: &api.Actions{RouteAction: api.RouteAction_REJECT},
+				Conditions: &api.Conditions{
+					PrefixSet: &api.MatchSet{Name: set}, NeighborSet: &api.MatchSet{Type: api.MatchSet_INVERT, Name: setSold},
+				},
+			})
+		}
+	}
 	for _, r := range []Relation{None, Peer, Provider} {
 		if len(byRelation[r]) == 0 {
 			continue

@@ -83,10 +83,31 @@ func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
 			s.heardBest(p)
 		}
 	})
+	if err == nil && s.o.OnUpdate != nil {
+		err = b.WatchEvent(ctx, &api.WatchEventRequest{
+			Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_ADJIN}}},
+		}, func(e *api.WatchEventResponse) {
+			for _, p := range e.GetTable().GetPaths() {
+				if got, ok := fromPath(p, s.o.Now()); ok {
+					got.From, got.Selected = neighborOf(p), false
+					got.Neighbor = s.nameOf(got.From)
+					s.o.OnUpdate(got)
+				}
+			}
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("watch sessions and routes: %w", err)
 	}
 	return nil
+}
+
+func neighborOf(p *api.Path) netip.Addr {
+	from, err := netip.ParseAddr(p.GetNeighborIp())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return from.Unmap()
 }
 
 func (s *Speaker) heardBest(p *api.Path) {

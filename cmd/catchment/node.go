@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -103,11 +102,18 @@ func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	o.BGPListen = []netip.AddrPort{around.BGPListen}
+	o.BGPListen, o.Kernel = around.BGPListen, around.Kernel
 	for _, n := range around.Neighbors {
+		relation, err := speaker.ParseRelation(n.Relation)
+		if err != nil {
+			return o, err
+		}
 		o.Neighbors = append(o.Neighbors, speaker.Neighbor{
-			Name: n.Name, Address: n.Address, ASN: n.ASN, Local: around.Bind, Passive: true, Prepend: n.Prepend,
+			Name: n.Name, Address: n.Address, ASN: n.ASN, Local: n.Local, Passive: true, Prepend: n.Prepend, Relation: relation, NextHop6: n.Local6,
 		})
+	}
+	if around.Socket == "" {
+		return o, nil
 	}
 	lab, err := underlay.NewLab(underlay.LabOptions{Socket: around.Socket, Node: name, Bind: around.Bind})
 	if err != nil {

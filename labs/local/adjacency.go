@@ -53,13 +53,13 @@ func routerNeighbors(t *topology.Topology, p *plan, network string) []router.Nei
 	return all
 }
 
-// nodeNeighbors derives the routers that a POP's nodes speak to.
-func nodeNeighbors(t *topology.Topology, p *plan, pop string) []labs.NeighborOnHost {
+// nodeNeighbors derives the routers that a node speaks to.
+func nodeNeighbors(t *topology.Topology, p *plan, node *topology.Node) []labs.NeighborOnHost {
 	var all []labs.NeighborOnHost
 	for _, l := range t.Internet.Links {
 		var far string
 		var prepend int
-		switch pop {
+		switch node.POP.Name {
 		case l.A:
 			far, prepend = l.B, l.Prepend
 		case l.B:
@@ -68,7 +68,7 @@ func nodeNeighbors(t *topology.Topology, p *plan, pop string) []labs.NeighborOnH
 			continue
 		}
 		for _, e := range ends(t, far) {
-			all = append(all, labs.NeighborOnHost{Name: e.name, Address: p.addr(e.name), ASN: e.asn, Prepend: prepend})
+			all = append(all, labs.NeighborOnHost{Name: e.name, Address: p.addr(e.name), ASN: e.asn, Local: p.nodes[node.Name], Prepend: prepend})
 		}
 	}
 	return all

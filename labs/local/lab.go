@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -145,7 +146,7 @@ func (l *Lab) startNode(ctx context.Context, n *topology.Node) error {
 	}
 	around := &labs.Surroundings{
 		Socket: l.state.File("fabric.sock"), Bind: l.plan.nodes[n.Name],
-		BGPListen: l.plan.bgp(n.Name), Neighbors: nodeNeighbors(l.topo, l.plan, n.POP.Name),
+		BGPListen: []netip.AddrPort{l.plan.bgp(n.Name)}, Neighbors: nodeNeighbors(l.topo, l.plan, n),
 	}
 	file := filepath.Join(dir, "lab.json")
 	if err := around.Write(file); err != nil {

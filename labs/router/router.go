@@ -6,6 +6,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,9 @@ type Neighbor struct {
 	Addr     netip.Addr // that its connection comes from
 	Relation Relation
 	Prepend  int           // how often our ASN is added to the path towards it
+	NextHop4 netip.Addr    // our address on the link to it; the zero Addr means Options.Addr
+	NextHop6 netip.Addr    // the same for IPv6; the zero Addr means one made of Options.Addr
+	Default  bool          // it hears a default route
 	HoldTime time.Duration // 0 means 9 s
 }
 
@@ -43,7 +47,8 @@ type Neighbor struct {
 type Options struct {
 	Name      string
 	ASN       uint32
-	Addr      netip.Addr     // an address of 127.0.0.0/8 of its own; also its router id
+	Addr      netip.Addr     // an address of 127.0.0.0/8 of its own
+	RouterID  netip.Addr     // the zero Addr means Addr
 	Port      uint16         // 0 picks a free one
 	Prefixes  []netip.Prefix // its own
 	Neighbors []Neighbor
@@ -52,6 +57,7 @@ type Options struct {
 	// goroutine; nil means nobody listens. They must not block. Lookup knows a change before OnChange is called with it.
 	OnChange  func(Change)
 	OnSession func(speaker.Session)
+	OnUpdate  func(speaker.Best) // each path that a neighbour sends or withdraws
 	Logger    *slog.Logger // nil discards
 }
 
@@ -83,8 +89,8 @@ func New(o Options) (*Router, error) {
 	r := &Router{o: o, ready: make(chan struct{}), best: map[netip.Prefix]route{}}
 	r.table.Store(&table{})
 	sp, err := speaker.New(speaker.Options{
-		ASN: o.ASN, RouterID: o.Addr, Listen: []netip.AddrPort{netip.AddrPortFrom(o.Addr, o.Port)}, Neighbors: neighbors(&o),
-		OnBest: r.heard, OnSession: o.OnSession, Logger: o.Logger, Ready: func() { close(r.ready) },
+		ASN: o.ASN, RouterID: cmp.Or(o.RouterID, o.Addr), Listen: []netip.AddrPort{netip.AddrPortFrom(o.Addr, o.Port)}, Neighbors: neighbors(&o),
+		OnBest: r.heard, OnSession: o.OnSession, OnUpdate: o.OnUpdate, Logger: o.Logger, Ready: func() { close(r.ready) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("router %q: %w", o.Name, err)
@@ -105,7 +111,7 @@ func neighbors(o *Options) []speaker.Neighbor {
 	for _, n := range o.Neighbors {
 		all = append(all, speaker.Neighbor{
 			Name: n.Name, Address: n.Addr, ASN: n.ASN, Local: o.Addr, Passive: true, HoldTime: n.HoldTime,
-			Relation: n.Relation, Prepend: n.Prepend, NextHop6: v6(o.Addr),
+			Relation: n.Relation, Prepend: n.Prepend, NextHop4: n.NextHop4, NextHop6: cmp.Or(n.NextHop6, v6(o.Addr)), Default: n.Default,
 		})
 	}
 	return all

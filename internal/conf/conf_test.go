@@ -316,3 +316,36 @@ func TestSpanProperty(t *testing.T) {
 		}
 	})
 }
+
+func TestTraceRecordsWhatReadersAsk(t *testing.T) {
+	d := conf.Parse("f", []byte("name: x\nmany:\n  a: {size: 1GiB}\n  b: {part: 3}\nlist: [1s, 2s]\n"))
+	shape := d.Trace()
+	f := d.Root().Fields("name", "many", "list", "absent")
+	f.Need("name", "write it").Enum("x", "y")
+	for _, e := range f.Get("many").Entries() {
+		g := e.Value.Fields("size", "part")
+		g.Get("size").Bytes()
+		g.Get("part").Int(1, 9)
+	}
+	for _, item := range f.Get("list").Items() {
+		item.Duration()
+	}
+	f.Get("absent").Secret()
+	if err := d.Err(); err != nil {
+		t.Fatal(err)
+	}
+	scalar := func(kind conf.Kind) conf.Shape { return conf.Shape{Scalars: []conf.ScalarShape{{Kind: kind}}} }
+	duration := scalar(conf.DurationKind)
+	want := &conf.Shape{Fields: []*conf.FieldShape{
+		{Key: "name", Needed: true, Lines: []int{1}, Shape: conf.Shape{Scalars: []conf.ScalarShape{{Kind: conf.EnumKind, Words: []string{"x", "y"}}}}},
+		{Key: "many", Lines: []int{2}, Shape: conf.Shape{Each: &conf.Shape{Fields: []*conf.FieldShape{
+			{Key: "size", Lines: []int{3}, Shape: scalar(conf.BytesKind)},
+			{Key: "part", Lines: []int{4}, Shape: conf.Shape{Scalars: []conf.ScalarShape{{Kind: conf.IntKind, Lo: 1, Hi: 9}}}},
+		}}}},
+		{Key: "list", Lines: []int{5}, Shape: conf.Shape{Items: &duration}},
+		{Key: "absent", Shape: conf.Shape{Fields: []*conf.FieldShape{{Key: "file"}, {Key: "env"}}}},
+	}}
+	if diff := cmp.Diff(want, shape); diff != "" {
+		t.Errorf("shape (-want +got):\n%s", diff)
+	}
+}

@@ -37,6 +37,7 @@ type Doc struct {
 	seen     map[Problem]bool
 	dropped  int
 	secrets  []string
+	shape    *Shape // of the root, from Trace on
 }
 
 // Parse reads one YAML document. Errors of syntax are recorded as problems, too; Root is then absent. file is only
@@ -90,7 +91,7 @@ func (d *Doc) Root() Value {
 	if d.root == nil {
 		return Value{}
 	}
-	return Value{doc: d, node: d.root}
+	return Value{doc: d, node: d.root, shape: d.shape}
 }
 
 // File is the name that messages use.

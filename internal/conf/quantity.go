@@ -21,6 +21,7 @@ func durationUnits() []unit {
 
 // Duration reads a span of time that is not negative, such as 100ms, 1.5s, 1h30m or 7d. A unit is required.
 func (v Value) Duration() time.Duration {
+	v.shape.scalar(ScalarShape{Kind: DurationKind})
 	s, ok := v.scalar("a duration such as 100ms, 10s or 1h")
 	if !ok {
 		return 0
@@ -107,17 +108,20 @@ func (v Value) quantity(units []unit, want string) float64 {
 
 // Rate reads events per second: 200/s, 20k/s, 1.5M/s.
 func (v Value) Rate() float64 {
+	v.shape.scalar(ScalarShape{Kind: RateKind})
 	return v.quantity([]unit{{"/s", 1}, {"k/s", 1e3}, {"M/s", 1e6}, {"G/s", 1e9}}, "a rate such as 200/s or 20k/s")
 }
 
 // BitRate reads bits per second: 500kbit/s, 100Mbit/s, 10Gbit/s.
 func (v Value) BitRate() float64 {
+	v.shape.scalar(ScalarShape{Kind: BitRateKind})
 	return v.quantity([]unit{{"bit/s", 1}, {"kbit/s", 1e3}, {"Mbit/s", 1e6}, {"Gbit/s", 1e9}, {"Tbit/s", 1e12}},
 		"a bit rate such as 100Mbit/s or 10Gbit/s")
 }
 
 // Bytes reads a size: 512B, 64KiB, 1GiB, also in powers of ten (10GB). A unit is required.
 func (v Value) Bytes() int64 {
+	v.shape.scalar(ScalarShape{Kind: BytesKind})
 	n := v.quantity([]unit{
 		{"B", 1},
 		{"KiB", 1 << 10},
@@ -138,6 +142,7 @@ func (v Value) Bytes() int64 {
 
 // Fraction reads a share of the whole, 0 to 1: 0.5% or 0.005.
 func (v Value) Fraction() float64 {
+	v.shape.scalar(ScalarShape{Kind: FractionKind})
 	const want = "a share such as 0.5% or 0.005"
 	s, ok := v.scalar(want)
 	if !ok {

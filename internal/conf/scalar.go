@@ -14,6 +14,7 @@ type Secret struct{ File, Env string }
 
 // Word is the scalar's text; anything but a scalar is reported.
 func (v Value) Word() string {
+	v.shape.scalar(ScalarShape{Kind: WordKind})
 	s, _ := v.scalar("one word")
 	return s
 }
@@ -45,6 +46,7 @@ func cmpName(name string) string {
 
 // Int reads a decimal integer between lo and hi, both included.
 func (v Value) Int(lo, hi int) int {
+	v.shape.scalar(ScalarShape{Kind: IntKind, Lo: float64(lo), Hi: float64(hi)})
 	want := fmt.Sprintf("a whole number from %d to %d", lo, hi)
 	s, ok := v.scalar(want)
 	if !ok {
@@ -66,6 +68,7 @@ func (v Value) Int(lo, hi int) int {
 
 // Float reads a decimal number between lo and hi, both included.
 func (v Value) Float(lo, hi float64) float64 {
+	v.shape.scalar(ScalarShape{Kind: FloatKind, Lo: lo, Hi: hi})
 	span := fmt.Sprintf("from %v to %v", lo, hi)
 	if math.IsInf(hi, 1) {
 		span = fmt.Sprintf("of at least %v", lo)
@@ -97,6 +100,7 @@ func decimal(s string) (float64, bool) {
 
 // Bool reads `true` or `false`; YAML's other spellings (yes, on) are reported.
 func (v Value) Bool() bool {
+	v.shape.scalar(ScalarShape{Kind: BoolKind})
 	s, ok := v.scalar("true or false")
 	switch {
 	case !ok:
@@ -110,6 +114,7 @@ func (v Value) Bool() bool {
 
 // Enum reads one of the allowed words; another is reported with the likeliest one.
 func (v Value) Enum(allowed ...string) string {
+	v.shape.scalar(ScalarShape{Kind: EnumKind, Words: allowed})
 	choice := strings.Join(allowed, ", ")
 	if len(allowed) > 1 {
 		choice = "one of " + choice
@@ -128,6 +133,7 @@ func (v Value) Enum(allowed ...string) string {
 
 // Prefix reads an IP prefix. Host bits are reported and then ignored; what is no prefix gives the invalid Prefix.
 func (v Value) Prefix() netip.Prefix {
+	v.shape.scalar(ScalarShape{Kind: PrefixKind})
 	s, ok := v.scalar("a prefix such as 192.0.2.0/24")
 	if !ok {
 		return netip.Prefix{}
@@ -155,6 +161,7 @@ func (v Value) Prefix() netip.Prefix {
 
 // Addr reads an IP address without zone.
 func (v Value) Addr() netip.Addr {
+	v.shape.scalar(ScalarShape{Kind: AddrKind})
 	s, ok := v.scalar("an address such as 192.0.2.53")
 	if !ok {
 		return netip.Addr{}
@@ -188,6 +195,7 @@ func (v Value) Mask(secret string) {
 // and masked in excerpts.
 func (v Value) Secret() Secret {
 	const fix = "name where it is kept: {file: secrets/name} or {env: NAME}"
+	v.shape.fixed([]string{"file", "env"})
 	if v.unreadable() {
 		return Secret{}
 	}

@@ -15,6 +15,8 @@ type Value struct {
 	node *yaml.Node // nil: absent
 	near *yaml.Node // of an absent Value: the map that lacks it
 	name string     // what messages call it: the key that it stands under
+
+	shape *Shape // where readers' questions are recorded; nil without Trace
 }
 
 // Fields is a map with fixed keys.
@@ -88,9 +90,11 @@ func (v Value) Fail(what, fix string) {
 // Fields reads a map with fixed keys. Unknown keys, with the likeliest known one, and duplicate keys are reported.
 func (v Value) Fields(known ...string) Fields {
 	f := Fields{of: v, values: map[string]Value{}}
-	for _, e := range v.Entries() {
+	v.shape.fixed(known)
+	for _, e := range v.entries() {
 		key := e.Key.Text()
 		if slices.Contains(known, key) {
+			e.Value.shape = v.shape.under(key, e.Key.node.Line)
 			f.values[key] = e.Value
 			continue
 		}
@@ -116,11 +120,12 @@ func (f Fields) Get(key string) Value {
 	if v, ok := f.values[key]; ok {
 		return v
 	}
-	return Value{doc: f.of.doc, near: f.of.node, name: key}
+	return Value{doc: f.of.doc, near: f.of.node, name: key, shape: f.of.shape.under(key, 0)}
 }
 
 // Need is Get for a key that must be there: a problem with the remedy fix is recorded if a map lacks it.
 func (f Fields) Need(key, fix string) Value {
+	f.of.shape.need(key)
 	v := f.Get(key)
 	if !v.Exists() && (f.of.IsMap() || f.of.IsNull()) {
 		f.of.Fail(fmt.Sprintf("%q is missing%s", key, f.of.inside()), fix)
@@ -131,6 +136,14 @@ func (f Fields) Need(key, fix string) Value {
 // Entries reads a keyed map in the file's order. A key that was there before is reported and left out. Nothing behind
 // the key (`links:`) is an empty map.
 func (v Value) Entries() []Entry {
+	shape, list := v.shape.each(), v.entries()
+	for i := range list {
+		list[i].Value.shape = shape
+	}
+	return list
+}
+
+func (v Value) entries() []Entry {
 	if v.unreadable() || v.IsNull() {
 		return nil
 	}
@@ -162,15 +175,17 @@ func (v Value) Entries() []Entry {
 
 // Items reads a list. A lone scalar or map counts as a list of one; nothing behind the key is an empty list.
 func (v Value) Items() []Value {
+	shape := v.shape.item()
 	switch {
 	case v.unreadable() || v.IsNull():
 		return nil
 	case !v.IsList():
+		v.shape = shape
 		return []Value{v}
 	}
 	list := make([]Value, 0, len(v.node.Content))
 	for _, n := range v.node.Content {
-		list = append(list, Value{doc: v.doc, node: n, name: singular(v.name)})
+		list = append(list, Value{doc: v.doc, node: n, name: singular(v.name), shape: shape})
 	}
 	return list
 }

@@ -20,7 +20,17 @@ const maxDrill = time.Hour
 // that nothing runs before everything it names is known to exist.
 func Parse(file string, text []byte, t *topology.Topology) (*Drill, error) {
 	doc := conf.Parse(file, text)
-	r := &reader{doc: doc, d: &Drill{Name: strings.TrimSuffix(filepath.Base(file), ".yaml"), topo: t}}
+	d := Read(doc, t)
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Read is Parse for a caller that wants more of the same file: the mistakes are left in doc, and the Drill may be used
+// only if doc has none.
+func Read(doc *conf.Doc, t *topology.Topology) *Drill {
+	r := &reader{doc: doc, d: &Drill{Name: strings.TrimSuffix(filepath.Base(doc.File()), ".yaml"), topo: t}}
 	if root := doc.Root(); root.Exists() {
 		f := root.Fields("load", "let", "at", "expect")
 		r.loads(f.Need("load", "write load: {www: {get: http://…/, rate: 20/s}}"))
@@ -28,10 +38,7 @@ func Parse(file string, text []byte, t *topology.Topology) (*Drill, error) {
 		r.steps(f.Need("at", "write at: {10s: end}"))
 		r.windows(f.Need("expect", "write expect: {always: [lost == 0]}; a drill that expects nothing proves nothing"))
 	}
-	if err := doc.Err(); err != nil {
-		return nil, err
-	}
-	return r.d, nil
+	return r.d
 }
 
 // reader is one walk over a drill's file.

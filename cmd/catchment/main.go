@@ -77,7 +77,7 @@ func (a *app) root() *cobra.Command {
 		a.node(), a.dnsd(), a.popd(), a.bgpd(),
 		a.lab(), a.drill(),
 		a.status(), a.drain(), a.undrain(), a.bgp(),
-		a.keys(), a.schema(), a.version(),
+		a.keys(), a.schema(), a.doctor(), a.version(),
 	)
 	refuseUnknown(root)
 	return root

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/catchment-net/catchment/internal/daemon"
+	"github.com/catchment-net/catchment/labs/doctor"
+	"github.com/catchment-net/catchment/labs/runner"
+)
+
+func (a *app) doctor() *cobra.Command {
+	return a.jsonFlag(&cobra.Command{
+		Use: "doctor", Short: "Say what this host can run, and the command that mends what it cannot", Args: cobra.NoArgs,
+		Example: `  catchment doctor
+  catchment doctor --json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			report := doctor.Examine(doctor.Collect(cmd.Context(), doctor.Options{StateRoot: runner.StateRoot()}))
+			var err error
+			if a.json {
+				err = a.printJSON(report)
+			} else {
+				_, err = report.WriteTo(a.out)
+			}
+			if err == nil && !report.CanRun() {
+				return &daemon.ExitError{Code: daemon.CannotRun} // the report has said why
+			}
+			return err
+		},
+	})
+}

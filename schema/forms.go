@@ -11,11 +11,13 @@ const (
 	nameForm   = `^[a-z][a-z0-9-]{0,30}$`
 	hostForm   = `^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\.?$`
 	originForm = `^https?://[^/?#]+/?$`
-	timeForm   = `([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h)|0)+`
+	number     = `([0-9]+\.?[0-9]*|\.[0-9]+)`
+	timeForm   = `\+?(0|(` + number + `(ns|us|µs|ms|s|m|h))+)`
 )
 
 // forms are patterns of what the readers take as words and judge afterwards, by place; `.*=` is a key. They may allow
-// more than the reader, never less: the reader's own message is better than an editor's.
+// more than the reader: its own message is better than an editor's. They allow less only of spellings that nobody
+// writes (HTTP://).
 func forms() map[string]string {
 	return map[string]string{
 		"topology.pops.*=":                 nameForm,

@@ -138,15 +138,15 @@ func (w *writer) scalar(k conf.ScalarShape, place string) object {
 	case conf.EnumKind:
 		return object{"enum": k.Words}
 	case conf.FractionKind:
-		return object{"anyOf": []object{{"type": "number", "minimum": 0, "maximum": 1}, text(`^[0-9]+(\.[0-9]+)?%$`)}}
+		return object{"anyOf": []object{{"type": "number", "minimum": 0, "maximum": 1}, text(`^` + number + `%$`)}}
 	case conf.DurationKind:
-		return text(`^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h|d))+$`)
+		return text(`^(` + number + `(ns|us|µs|ms|s|m|h|d))+$`)
 	case conf.RateKind:
-		return text(`^[0-9]+(\.[0-9]+)? ?[kMG]?/s$`)
+		return text(`^` + number + `\s*[kMG]?/s$`)
 	case conf.BitRateKind:
-		return text(`^[0-9]+(\.[0-9]+)? ?[kMGT]?bit/s$`)
+		return text(`^` + number + `\s*[kMGT]?bit/s$`)
 	case conf.BytesKind:
-		return text(`^[0-9]+(\.[0-9]+)? ?([KMGT]i|[kMGT])?B$`)
+		return text(`^` + number + `\s*([KMGT]i|[kMGT])?B$`)
 	case conf.AddrKind:
 		return text(`^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)$`)
 	case conf.PrefixKind:

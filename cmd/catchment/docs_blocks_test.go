@@ -73,11 +73,15 @@ func TestBlocksOfAPage(t *testing.T) {
 func playPage(t *testing.T, all []block, withLab bool) {
 	t.Helper()
 	dir := t.TempDir()
-	runtime, err := os.MkdirTemp("", "docs") // short: unix sockets go below it
+	runtime, err := os.MkdirTemp("", "docs") //nolint:usetesting // short: unix sockets go below it
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(runtime) })
+	env := append(os.Environ(), "XDG_RUNTIME_DIR="+runtime, "CATCHMENT_ADMIN=")
+	t.Cleanup(func() {
+		endLabs(t, env, runtime)
+		_ = os.RemoveAll(runtime)
+	})
 	topo := &topology.Topology{}
 	for _, b := range all {
 		if b.has("later") {
@@ -100,13 +104,27 @@ func playPage(t *testing.T, all []block, withLab bool) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			cmd := exec.CommandContext(ctx, "sh", "-euc", b.text)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+runtime, "CATCHMENT_ADMIN=")
+			cmd.Env = env
 			out, err := cmd.CombinedOutput()
 			cancel()
 			if err != nil {
 				t.Errorf("%s: %v\n%s\n%s", b.page, err, b.text, out)
 			}
 		}
+	}
+}
+
+// endLabs ends what a page that failed halfway left up.
+func endLabs(t *testing.T, env []string, runtime string) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(runtime, "catchment", "*"))
+	if err != nil || len(left) == 0 {
+		return
+	}
+	cmd := exec.CommandContext(context.Background(), "catchment", "lab", "down")
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Logf("end the page's lab: %v\n%s", err, out)
 	}
 }
 

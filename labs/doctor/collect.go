@@ -120,7 +120,7 @@ func locate(name string) string {
 func versionOf(ctx context.Context, path string, args []string) string {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, path, args...).CombinedOutput() //nolint:gosec,errcheck // some say it and fail
+	out, _ := exec.CommandContext(ctx, path, args...).CombinedOutput() //nolint:gosec // found in PATH; some tell it and fail
 	return versionIn(string(out))
 }
 
@@ -186,7 +186,7 @@ func writable(dir string) string {
 	if err != nil {
 		return dir + ": " + reason(err)
 	}
-	_ = f.Close() //nolint:errcheck // it is empty
+	_ = f.Close()
 	return reason(os.Remove(f.Name()))
 }
 
@@ -234,7 +234,7 @@ func available() uint64 {
 	for line := range strings.SplitSeq(string(text), "\n") {
 		words := strings.Fields(line)
 		if len(words) > 1 && words[0] == "MemAvailable:" {
-			n, _ := strconv.ParseUint(words[1], 10, 64) //nolint:errcheck // the kernel's own
+			n, _ := strconv.ParseUint(words[1], 10, 64)
 			return n << 10
 		}
 	}

@@ -90,7 +90,13 @@ func TestEachFaultHasItsStateAndFix(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := healthy()
 			c.spoil(&f)
-			got := find(t, Examine(f).Findings, c.finding)
+			r := Examine(f)
+			for _, f := range r.Findings {
+				if f.State != OK && f.Fix == "" {
+					t.Errorf("%+v has no fix", f)
+				}
+			}
+			got := find(t, r.Findings, c.finding)
 			if got.State != c.state || !strings.Contains(got.Found, c.found) || !strings.Contains(got.Fix, c.fix) {
 				t.Errorf("got %+v, want %s, found %q, fix %q", got, c.state, c.found, c.fix)
 			}

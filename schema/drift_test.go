@@ -37,3 +37,26 @@ func TestMakeNoticesWhatTheReferenceLacks(t *testing.T) {
 		})
 	}
 }
+
+// A key that is needed only where another is not there must not be required.
+func TestConditionalKeysAreNotRequired(t *testing.T) {
+	read := func(d *conf.Doc) {
+		for _, e := range d.Root().Entries() {
+			f := e.Value.Fields("get", "dns", "rate")
+			f.Need("rate", "write it").Rate()
+			if dns := f.Get("dns"); dns.Exists() {
+				dns.Word()
+				continue
+			}
+			f.Need("get", "write it").Word()
+		}
+	}
+	const text = "a:\n  # The URL.\n  get: x\n  # How often.\n  rate: 1/s\nb:\n  # The host.\n  dns: x\n  rate: 1/s\n"
+	got, err := generate("made", "made.yaml", []byte(text), read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, required, _ := strings.Cut(string(got), `"required": [`); !strings.Contains(required, `"rate"`) || strings.Contains(required, `"get"`) {
+		t.Errorf("want rate alone required:\n%s", got)
+	}
+}

@@ -68,7 +68,7 @@ func (w *writer) fixed(s *conf.Shape, place string) object {
 			w.fault("%s: the reference document says nothing about it; write a comment above the key", at)
 		}
 		properties[f.Key] = p
-		if f.Needed {
+		if s.Reads > 0 && f.Needs >= s.Reads {
 			needed = append(needed, f.Key)
 		}
 	}

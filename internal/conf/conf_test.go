@@ -336,9 +336,9 @@ func TestTraceRecordsWhatReadersAsk(t *testing.T) {
 	}
 	scalar := func(kind conf.Kind) conf.Shape { return conf.Shape{Scalars: []conf.ScalarShape{{Kind: kind}}} }
 	duration := scalar(conf.DurationKind)
-	want := &conf.Shape{Fields: []*conf.FieldShape{
-		{Key: "name", Needed: true, Lines: []int{1}, Shape: conf.Shape{Scalars: []conf.ScalarShape{{Kind: conf.EnumKind, Words: []string{"x", "y"}}}}},
-		{Key: "many", Lines: []int{2}, Shape: conf.Shape{Each: &conf.Shape{Fields: []*conf.FieldShape{
+	want := &conf.Shape{Reads: 1, Fields: []*conf.FieldShape{
+		{Key: "name", Needs: 1, Lines: []int{1}, Shape: conf.Shape{Scalars: []conf.ScalarShape{{Kind: conf.EnumKind, Words: []string{"x", "y"}}}}},
+		{Key: "many", Lines: []int{2}, Shape: conf.Shape{Each: &conf.Shape{Reads: 2, Fields: []*conf.FieldShape{
 			{Key: "size", Lines: []int{3}, Shape: scalar(conf.BytesKind)},
 			{Key: "part", Lines: []int{4}, Shape: conf.Shape{Scalars: []conf.ScalarShape{{Kind: conf.IntKind, Lo: 1, Hi: 9}}}},
 		}}}},

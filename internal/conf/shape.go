@@ -10,14 +10,15 @@ type Shape struct {
 	Each    *Shape        // of the values of a keyed map
 	Items   *Shape        // of the items of a list
 	Scalars []ScalarShape
+	Reads   int // how many maps with fixed keys were read here
 }
 
 // FieldShape is one fixed key of a map.
 type FieldShape struct {
 	Shape
-	Key    string
-	Needed bool
-	Lines  []int // where the Doc says it, from 1
+	Key   string
+	Needs int   // how many of the maps had to have it; fewer than were read if that depends on another key
+	Lines []int // where the Doc says it, from 1
 }
 
 // ScalarShape is one kind of scalar that is read at a place.
@@ -97,12 +98,18 @@ func (s *Shape) under(key string, line int) *Shape {
 	return &f.Shape
 }
 
+func (s *Shape) read() {
+	if s != nil {
+		s.Reads++
+	}
+}
+
 func (s *Shape) need(key string) {
 	if s == nil {
 		return
 	}
 	if f := s.Field(key); f != nil {
-		f.Needed = true
+		f.Needs++
 	}
 }
 

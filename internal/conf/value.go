@@ -91,6 +91,9 @@ func (v Value) Fail(what, fix string) {
 func (v Value) Fields(known ...string) Fields {
 	f := Fields{of: v, values: map[string]Value{}}
 	v.shape.fixed(known)
+	if v.IsMap() || v.IsNull() {
+		v.shape.read()
+	}
 	for _, e := range v.entries() {
 		key := e.Key.Text()
 		if slices.Contains(known, key) {
@@ -125,8 +128,10 @@ func (f Fields) Get(key string) Value {
 
 // Need is Get for a key that must be there: a problem with the remedy fix is recorded if a map lacks it.
 func (f Fields) Need(key, fix string) Value {
-	f.of.shape.need(key)
 	v := f.Get(key)
+	if f.of.IsMap() || f.of.IsNull() {
+		f.of.shape.need(key)
+	}
 	if !v.Exists() && (f.of.IsMap() || f.of.IsNull()) {
 		f.of.Fail(fmt.Sprintf("%q is missing%s", key, f.of.inside()), fix)
 	}

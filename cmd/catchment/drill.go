@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,7 +19,6 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/catalog"
 	"github.com/catchment-net/catchment/labs/drill"
-	"github.com/catchment-net/catchment/labs/local"
 	"github.com/catchment-net/catchment/labs/runner"
 )
 
@@ -75,10 +75,10 @@ func (a *app) drillRun() *cobra.Command {
   catchment drill run ./mylab/drills/cut.yaml --report out
   catchment drill run quickstart/drain-best-pop --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := wantLocal(kind); err != nil {
+			if err := wantRunner(&kind); err != nil {
 				return err
 			}
-			return a.runDrill(cmd.Context(), args[0], name, report, samples)
+			return a.runDrill(cmd.Context(), args[0], name, kind, report, samples)
 		},
 	})
 	cmd.Flags().StringVar(&report, "report", "", "folder for report.json")
@@ -125,7 +125,7 @@ func (a *app) drillFile(arg string, running *runner.Remote) (lab, file string, t
 	return lab, file, text, nil
 }
 
-func (a *app) runDrill(ctx context.Context, arg, name, reportDir string, samples bool) error {
+func (a *app) runDrill(ctx context.Context, arg, name, kind, reportDir string, samples bool) error {
 	running, err := connect(name)
 	if err != nil && (name != "" || !errors.Is(err, errNoLab)) {
 		return err
@@ -136,7 +136,7 @@ func (a *app) runDrill(ctx context.Context, arg, name, reportDir string, samples
 	}
 	var lab labs.Lab = running
 	if running == nil {
-		lab, err = a.ownLab(ctx, labName, file, text)
+		lab, err = a.ownLab(ctx, labName, kind, file, text)
 		if err != nil {
 			return err
 		}
@@ -171,12 +171,12 @@ func (a *app) runDrill(ctx context.Context, arg, name, reportDir string, samples
 }
 
 // ownLab brings up a lab for one drill. The drill is read against its topology first, so that a mistake costs no time.
-func (a *app) ownLab(ctx context.Context, labName, file string, text []byte) (labs.Lab, error) {
+func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byte) (labs.Lab, error) {
 	dir, label, cleanup, err := openLab(labName)
 	if err != nil {
 		return nil, err
 	}
-	defer cleanup() // bringUp unpacks a copy of its own
+	defer cleanup() // the runner unpacks a copy of its own
 	snap, err := control.Load(dir)
 	if err != nil {
 		return nil, err
@@ -184,23 +184,32 @@ func (a *app) ownLab(ctx context.Context, labName, file string, text []byte) (la
 	if _, err := drill.Parse(file, text, snap.Topology); err != nil {
 		return nil, err
 	}
-	l, down, err := a.bringUp(ctx, labName, fmt.Sprintf("%s-drill-%d", label, os.Getpid()), func(line string) { fmt.Fprintln(a.err, line) })
+	line, hold, err := os.Pipe()
 	if err != nil {
+		return nil, fmt.Errorf("make lifeline of the lab: %w", err)
+	}
+	name := fmt.Sprintf("%s-drill-%d", label, os.Getpid())
+	if err := a.spawnRunner(ctx, order{lab: labName, name: name, runner: kind, lifeline: line, tell: a.err}); err != nil {
+		hold.Close()
 		return nil, err
 	}
-	return ownedLab{l, down}, nil
+	l, err := connect(name)
+	if err != nil {
+		hold.Close()
+		return nil, err
+	}
+	return ownedLab{l, hold}, nil
 }
 
-// ownedLab is a lab that ends with its drill.
+// ownedLab is a lab that ends with its drill, or with this process.
 type ownedLab struct {
-	*local.Lab
-	down func()
+	*runner.Remote
+	hold io.Closer
 }
 
-// Down ends the lab and removes its files.
-func (o ownedLab) Down(context.Context) error {
-	o.down()
-	return nil
+// Down ends the lab.
+func (o ownedLab) Down(ctx context.Context) error {
+	return errors.Join(o.Remote.Down(ctx), o.hold.Close())
 }
 
 func (a *app) writeReport(rep *drill.Report, dir string) error {

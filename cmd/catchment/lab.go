@@ -2,25 +2,18 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/catalog"
-	"github.com/catchment-net/catchment/labs/local"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -33,7 +26,7 @@ func (a *app) lab() *cobra.Command {
   catchment lab down`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labStatus(), a.labExec(), a.labDown())
+	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labRouter(), a.labStatus(), a.labExec(), a.labDown())
 	return cmd
 }
 
@@ -81,7 +74,7 @@ func (a *app) labUp() *cobra.Command {
 		Example: `  catchment lab up quickstart
   catchment lab up ./mylab --name second`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := wantLocal(kind); err != nil {
+			if err := wantRunner(&kind); err != nil {
 				return err
 			}
 			lab := a.labArg(args)
@@ -91,7 +84,7 @@ func (a *app) labUp() *cobra.Command {
 					name = filepath.Base(abs)
 				}
 			}
-			if err := a.spawnRunner(cmd.Context(), lab, name); err != nil {
+			if err := a.spawnRunner(cmd.Context(), order{lab: lab, name: name, runner: kind, tell: a.out}); err != nil {
 				return err
 			}
 			return a.showStatus(cmd.Context(), name)
@@ -100,151 +93,6 @@ func (a *app) labUp() *cobra.Command {
 	cmd.Flags().StringVar(&name, "name", "", "what to call this lab (default: the folder's name)")
 	runnerFlag(cmd, &kind)
 	return cmd
-}
-
-func runnerFlag(cmd *cobra.Command, kind *string) {
-	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: auto or local (a process for each POP node, no rights needed)")
-}
-
-func wantLocal(kind string) error {
-	switch kind {
-	case "auto", "local":
-		return nil
-	case "netns", "containerlab":
-		return &daemon.ExitError{Code: daemon.CannotRun, Err: fmt.Errorf("runner %q is not part of this version; use --runner local", kind)}
-	}
-	return fmt.Errorf("runner %q: want auto or local", kind)
-}
-
-// spawnRunner starts the lab's runner in the background and waits until it is up, showing its progress.
-func (a *app) spawnRunner(ctx context.Context, lab, name string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find own binary: %w", err)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make progress pipe: %w", err)
-	}
-	defer r.Close()
-	cmd := exec.Command(self, "lab", "serve", lab, "--name", name) //nolint:noctx // it outlives this command
-	cmd.ExtraFiles = []*os.File{w}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		w.Close()
-		return fmt.Errorf("start runner: %w", err)
-	}
-	w.Close()
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
-	defer stop()
-	up := false
-	dec := json.NewDecoder(r)
-	for {
-		var p progress
-		if err := dec.Decode(&p); err != nil {
-			break
-		}
-		switch {
-		case p.Up:
-			up = true
-		case p.Error != "":
-			_ = cmd.Wait()
-			if p.Raw {
-				fmt.Fprint(a.err, p.Error)
-				return &daemon.ExitError{Code: p.Code}
-			}
-			return &daemon.ExitError{Code: p.Code, Err: errors.New(p.Error)}
-		default:
-			fmt.Fprintln(a.out, p.Line)
-		}
-		if up {
-			return cmd.Process.Release()
-		}
-	}
-	_ = cmd.Wait() // how it ended is in ProcessState
-	if ctx.Err() != nil {
-		return &daemon.ExitError{Code: daemon.No, Err: fmt.Errorf("lab %q was interrupted while coming up; nothing is left of it", name)}
-	}
-	return fmt.Errorf("the lab's runner ended before the lab was up (%v); run `catchment lab serve %s` to see why", cmd.ProcessState, lab)
-}
-
-// progress is what a runner tells the command that started it, one JSON object a line on descriptor 3.
-type progress struct {
-	Line  string `json:"line,omitempty"`
-	Up    bool   `json:"up,omitempty"`
-	Error string `json:"error,omitempty"`
-	Raw   bool   `json:"raw,omitempty"` // Error is rendered already
-	Code  int    `json:"code,omitempty"`
-}
-
-// labServe is the runner's process. It is not for people: `lab up` starts it.
-func (a *app) labServe() *cobra.Command {
-	var name string
-	cmd := &cobra.Command{
-		Use: "serve LAB|DIR", Short: "Run a lab in the foreground", Hidden: true, Args: cobra.ExactArgs(1), Example: "  catchment lab serve quickstart",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			signal.Ignore(syscall.SIGHUP) // the terminal that said `lab up` may close
-			tell := func(p progress) { fmt.Fprintln(a.out, p.Line) }
-			if pipe := os.NewFile(3, "progress"); pipe != nil {
-				if info, err := pipe.Stat(); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-					syscall.CloseOnExec(3)
-					enc := json.NewEncoder(pipe)
-					tell = func(p progress) { _ = enc.Encode(p) }
-				}
-			}
-			err := a.serveLab(cmd.Context(), args[0], name, tell)
-			if err != nil {
-				var text strings.Builder
-				b := &app{err: &text}
-				code := b.report(err)
-				tell(progress{Error: text.String(), Raw: true, Code: code})
-			}
-			return err
-		},
-	}
-	cmd.Flags().StringVar(&name, "name", "", "what to call this lab")
-	return cmd
-}
-
-func (a *app) serveLab(ctx context.Context, lab, name string, tell func(progress)) error {
-	l, cleanup, err := a.bringUp(ctx, lab, name, func(line string) { tell(progress{Line: line}) })
-	if err != nil {
-		return err
-	}
-	defer cleanup()
-	return l.Serve(ctx, func() { tell(progress{Up: true}) })
-}
-
-// bringUp brings a lab up in this process; cleanup takes everything away again.
-func (a *app) bringUp(ctx context.Context, lab, name string, tell func(string)) (*local.Lab, func(), error) {
-	dir, label, remove, err := openLab(lab)
-	if err != nil {
-		return nil, nil, err
-	}
-	if name == "" {
-		name = label
-	}
-	self, err := os.Executable()
-	if err != nil {
-		remove()
-		return nil, nil, fmt.Errorf("find own binary: %w", err)
-	}
-	l, err := local.Up(ctx, local.Options{
-		Dir: dir, Name: name, Root: runner.StateRoot(), Binary: self, Progress: tell,
-		Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
-	if err != nil {
-		remove()
-		return nil, nil, err
-	}
-	return l, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		if err := l.Down(ctx); err != nil {
-			fmt.Fprintln(a.err, "catchment:", err)
-		}
-		remove()
-	}, nil
 }
 
 // connect reaches a lab that is up: the one named, else the only one.

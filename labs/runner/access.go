@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -49,6 +50,41 @@ func OpenDoors(n, first int) ([]Doors, error) {
 			return nil, fmt.Errorf("open DNS access port: %w", err)
 		}
 		all = append(all, d)
+	}
+	return all, nil
+}
+
+// Files are the doors' sockets, for another process to take over with TakeDoors. The caller closes them.
+func Files(all []Doors) ([]*os.File, error) {
+	var files []*os.File
+	for _, d := range all {
+		for _, socket := range []any{d.HTTP, d.DNS, d.DNSUDP} {
+			f, err := socket.(interface{ File() (*os.File, error) }).File()
+			if err != nil {
+				return nil, fmt.Errorf("hand an access port on: %w", err)
+			}
+			files = append(files, f)
+		}
+	}
+	return files, nil
+}
+
+// TakeDoors takes over what Files gave, and closes the files.
+func TakeDoors(files []*os.File) ([]Doors, error) {
+	var all []Doors
+	for len(files) >= 3 {
+		var d Doors
+		var errs [3]error
+		d.HTTP, errs[0] = net.FileListener(files[0])
+		d.DNS, errs[1] = net.FileListener(files[1])
+		d.DNSUDP, errs[2] = net.FilePacketConn(files[2])
+		if err := errors.Join(errs[:]...); err != nil {
+			return nil, fmt.Errorf("take over access ports: %w", err)
+		}
+		for _, f := range files[:3] {
+			f.Close()
+		}
+		all, files = append(all, d), files[3:]
 	}
 	return all, nil
 }

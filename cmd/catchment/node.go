@@ -108,9 +108,13 @@ func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 		if err != nil {
 			return o, err
 		}
-		o.Neighbors = append(o.Neighbors, speaker.Neighbor{
+		neighbor := speaker.Neighbor{
 			Name: n.Name, Address: n.Address, ASN: n.ASN, Local: n.Local, Passive: true, Prepend: n.Prepend, Relation: relation, NextHop6: n.Local6,
-		})
+		}
+		if around.Kernel {
+			neighbor.NextHop4 = n.Local // a kernel takes a next hop only on the link itself
+		}
+		o.Neighbors = append(o.Neighbors, neighbor)
 	}
 	if around.Socket == "" {
 		return o, nil

@@ -84,6 +84,8 @@ var sysctls = [][2]string{ //nolint:gochecknoglobals // a constant table
 	{"net/ipv6/conf/default/ignore_routes_with_linkdown", "1"},
 	{"net/ipv4/fib_multipath_hash_policy", "1"},
 	{"net/ipv6/fib_multipath_hash_policy", "1"},
+	{"net/ipv4/icmp_ratelimit", "0"}, // every dead end answers every packet, else a connection waits in silence
+	{"net/ipv6/icmp/ratelimit", "0"},
 	{"net/ipv4/ip_unprivileged_port_start", "0"},
 	{"net/ipv4/ping_group_range", "0 2147483647"},
 }

@@ -154,12 +154,15 @@ func (a *app) runDrill(ctx context.Context, arg, name, kind, reportDir string, s
 	if a.json {
 		timeline = a.err
 	}
-	rep, err := drill.Run(ctx, lab, d, drill.Options{Out: timeline, Color: isTerminal(timeline), KeepSamples: samples})
+	rep, err := drill.Run(ctx, lab, d, drill.Options{Out: timeline, Color: isTerminal(timeline)})
 	if err != nil {
 		if _, lacks := errors.AsType[*drill.LacksError](err); lacks {
 			return &daemon.ExitError{Code: daemon.CannotRun, Err: err}
 		}
 		return err
+	}
+	if !samples {
+		rep = rep.Trimmed()
 	}
 	if err := a.writeReport(rep, reportDir); err != nil {
 		return err

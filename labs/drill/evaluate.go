@@ -14,12 +14,11 @@ func Evaluate(d *Drill, rec *Recording) *Report {
 	ev := newEvidence(d, rec)
 	r := &Report{
 		Drill: d.Name, Lab: rec.Lab, Runner: rec.Runner, Seed: rec.Seed, Started: rec.Started, Pass: true,
-		Length: Span(d.End), Lets: rec.Lets,
+		Length: Span(d.End), Lets: rec.Lets, Lateness: rec.Lateness, Zero: rec.Zero, Samples: rec.Samples, Events: rec.Events,
+		Faults: ev.faultReports(),
 	}
-	for _, f := range rec.Faults {
-		r.Faults = append(r.Faults, FaultReport{
-			Fault: f.Fault, Target: ev.pop(f.Subject), Due: Span(f.At), At: Span(f.Start - rec.Zero), Took: Span(f.Done - f.Start),
-		})
+	if rec.Lateness.Max >= starved {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the machine was starved: timers fired up to %s late (99 %% within %s)", rec.Lateness.Max, rec.Lateness.P99))
 	}
 	for _, w := range d.Windows {
 		for _, x := range w.Expect {
@@ -34,8 +33,13 @@ func Evaluate(d *Drill, rec *Recording) *Report {
 	}
 	r.Clients = ev.clientReports()
 	r.Routers = ev.routerReports()
+	r.Nodes = ev.nodeReports()
+	r.POPs = ev.popReports()
 	return r
 }
+
+// starved is how late a timer must fire for the report to say so: half of the tightest limits that drills set.
+const starved = Span(50 * time.Millisecond)
 
 // judge compares one expectation's two sides.
 func (ev *evidence) judge(x Expectation, w Window) Verdict {

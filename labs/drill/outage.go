@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 )
 
@@ -135,7 +134,7 @@ func (ev *evidence) signs(p pair, fault, until int64, pop string, shared bool) (
 		return ev.routeSigns(p.client, fault, pop)
 	}
 	for _, e := range ev.changes {
-		if e.Kind == event.Health && e.Mono >= fault && strings.HasPrefix(e.Subject, "pop/"+pop+"/") &&
+		if viewed(e, pop) && e.Mono >= fault &&
 			(e.State == "down" || e.State == "draining") {
 			noticed, found = e.Mono, true
 			break

@@ -14,11 +14,10 @@ import (
 
 // Options configures a run. The zero value of each field is its default.
 type Options struct {
-	Out         io.Writer     // the live timeline and the verdicts; nil prints nothing
-	Color       bool          // Out is a terminal
-	KeepSamples bool          // put all samples and events into the Report
-	Converge    time.Duration // how long the lab may take until all requests are answered; 0 means 30 s
-	Seed        uint64        // recorded in the Report
+	Out      io.Writer     // the live timeline and the verdicts; nil prints nothing
+	Color    bool          // Out is a terminal
+	Converge time.Duration // how long the lab may take until all requests are answered; 0 means 30 s
+	Seed     uint64        // recorded in the Report
 
 	Now  func() time.Time // nil means time.Now
 	Mono func() int64     // nil means event.Mono; must be the clock of the lab's samples and events
@@ -96,9 +95,6 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	}
 	r.rec.Samples, r.rec.Events = r.got.samples, r.got.events
 	report := Evaluate(r.d, r.rec)
-	if r.o.KeepSamples {
-		report.Zero, report.Samples, report.Events = r.rec.Zero, r.rec.Samples, r.rec.Events
-	}
 	r.out.verdicts(report)
 	return report, nil
 }

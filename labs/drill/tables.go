@@ -52,6 +52,7 @@ func (ev *evidence) loadReport(p pair) LoadReport {
 	}
 	broke, undone := ev.turns()
 	r.Before, r.During, r.After = ev.lastPOP(p, broke), ev.lastPOP(p, undone), ev.lastPOP(p, ev.end+1)
+	r.Answers = ev.answerSpans(p)
 	from, to := ev.bounds(whole)
 	for _, o := range ev.outages(p) {
 		if o.touches(from, to) {
@@ -106,6 +107,7 @@ func (ev *evidence) routerReports() []RouterReport {
 			}
 			r.Withdrawals = append(r.Withdrawals, w)
 		}
+		r.Best = ev.bestSpans(n.Name)
 		all = append(all, r)
 	}
 	return all

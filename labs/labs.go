@@ -106,6 +106,7 @@ type Load struct {
 	DNS  string   `json:"dns,omitempty"`  // instead of a URL: the host that every name server of the fleet is asked for
 	Rate float64  `json:"rate"`           // requests per second from each client
 	From []string `json:"from,omitempty"` // client networks; empty means all
+	Seed uint64   `json:"seed,omitempty"` // shifts when within its interval each client asks
 }
 
 // Sample is one client request as recorded. Times are CLOCK_MONOTONIC nanoseconds (event.Mono).

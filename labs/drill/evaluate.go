@@ -60,16 +60,30 @@ func (ev *evidence) judge(x Expectation, w Window) Verdict {
 	default:
 		v.Pass = holds(x.expr.text, cmp.Compare(left.num, right.num))
 	}
-	v.Found = left.found
+	found := left
 	if constant(x.expr.args[0]) {
-		v.Found = right.found
+		found = right
 	}
+	v.Found, v.Unit, v.Value = found.found, found.unit, found.value()
 	if !v.Pass {
+		v.Cause = cmp.Or(left.cause, right.cause)
 		v.Why = append(append(why, left.why...), right.why...)
 		v.Why = v.Why[:min(len(v.Why), maxWhy)]
 		v.Around = ev.around(at)
 	}
 	return v
+}
+
+// value is what was measured as a number, or nil if it is none.
+func (m measured) value() *float64 {
+	v := m.num
+	switch {
+	case m.unit == "" || m.unit == "s" && m.span == Forever:
+		return nil
+	case m.unit == "s":
+		v = time.Duration(m.span).Seconds()
+	}
+	return &v
 }
 
 // isSpan reports whether a checked comparison is one of durations.

@@ -109,7 +109,7 @@ func (ev *evidence) before(o *Outage) (FaultRecord, string, bool) {
 // popOfSubject is the POP that a fault hits, or "".
 func (ev *evidence) popOfSubject(f FaultRecord) string {
 	for _, p := range ev.d.topo.POPs {
-		if ev.d.touches(ev.pop(f.Subject), f.Verb, p.Name) {
+		if ev.d.touches(ev.pop(f.Subject), p.Name) {
 			return p.Name
 		}
 	}

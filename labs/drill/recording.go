@@ -101,8 +101,8 @@ type route struct{ router, prefix string }
 type evidence struct {
 	d       *Drill
 	rec     *Recording
-	end     int64 // when the drill ended
-	pairs   []pair
+	end     int64                  // when the drill ended
+	pairs   []pair                 // of loads with a URL
 	byEnd   []labs.Sample          // begun from Zero on, in the order of their ends
 	byPair  map[pair][]labs.Sample // the same in the order of their starts
 	paths   map[route][]hop        // in the order of time; the first is the baseline
@@ -117,7 +117,7 @@ func newEvidence(d *Drill, rec *Recording) *evidence {
 	}
 	for _, c := range clients(d.topo) {
 		for i := range d.Loads {
-			if sends(&d.Loads[i], c) {
+			if d.Loads[i].DNS == "" && sends(&d.Loads[i], c) {
 				ev.pairs = append(ev.pairs, pair{c, d.Loads[i].Name})
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -14,7 +15,7 @@ func Evaluate(d *Drill, rec *Recording) *Report {
 	ev := newEvidence(d, rec)
 	r := &Report{
 		Drill: d.Name, Lab: rec.Lab, Runner: rec.Runner, Seed: rec.Seed, Started: rec.Started, Pass: true,
-		Length: Span(d.End), Lets: rec.Lets, Lateness: rec.Lateness, Zero: rec.Zero, Samples: rec.Samples, Events: rec.Events,
+		Length: Span(d.End), Lets: rec.Lets, Lateness: rec.Lateness, Zero: rec.Zero, Baseline: rec.Routers, Samples: rec.Samples, Events: rec.Events,
 		Faults: ev.faultReports(),
 	}
 	if rec.Lateness.Max >= starved {
@@ -60,11 +61,17 @@ func (ev *evidence) judge(x Expectation, w Window) Verdict {
 	default:
 		v.Pass = holds(x.expr.text, cmp.Compare(left.num, right.num))
 	}
-	found := left
+	found, op := left, x.expr.text
 	if constant(x.expr.args[0]) {
 		found = right
 	}
 	v.Found, v.Unit, v.Value = found.found, found.unit, found.value()
+	if v.Unit != "" {
+		v.Worse = "higher"
+		if strings.HasPrefix(op, ">") != constant(x.expr.args[0]) && op[0] != '=' && op[0] != '!' {
+			v.Worse = "lower"
+		}
+	}
 	if !v.Pass {
 		v.Cause = cmp.Or(left.cause, right.cause)
 		v.Why = append(append(why, left.why...), right.why...)

@@ -33,15 +33,16 @@ type Report struct {
 	POPs         []POPReport    `json:"pops"`
 
 	// Evaluate always sets the following; Trimmed leaves them out.
-	Zero    int64         `json:"zero_mono,omitempty"` // of Samples and Events: when the clock started
-	Samples []labs.Sample `json:"samples,omitempty"`
-	Events  []event.Event `json:"events,omitempty"`
+	Zero     int64               `json:"zero_mono,omitempty"` // of Samples and Events: when the clock started
+	Baseline []labs.RouterStatus `json:"baseline,omitempty"`  // where the routers' best paths led then
+	Samples  []labs.Sample       `json:"samples,omitempty"`
+	Events   []event.Event       `json:"events,omitempty"`
 }
 
-// Trimmed is a copy without samples and events.
+// Trimmed is a copy without samples, events and what they start from.
 func (r *Report) Trimmed() *Report {
 	c := *r
-	c.Zero, c.Samples, c.Events = 0, nil, nil
+	c.Zero, c.Baseline, c.Samples, c.Events = 0, nil, nil, nil
 	return &c
 }
 
@@ -72,6 +73,7 @@ type Verdict struct {
 	Found  string   `json:"found"`
 	Value  *float64 `json:"value,omitempty"`  // Found as a number; absent for POPs, without evidence, and for forever
 	Unit   string   `json:"unit,omitempty"`   // of a measured number: "s", "share" (0 to 1) or "count"
+	Worse  string   `json:"worse,omitempty"`  // of a measured number: "higher" or "lower" is what the expectation forbids
 	Cause  string   `json:"cause,omitempty"`  // of a failure: the defect that it looks like, in a few words
 	Why    []string `json:"why,omitempty"`    // of a failure: which samples, routers or answers
 	Around []string `json:"around,omitempty"` // of a failure: the timeline near it

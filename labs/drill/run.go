@@ -29,6 +29,9 @@ type Options struct {
 // steady is how many requests in a row must be answered before the clock starts; slow loads need one.
 const steady = 3
 
+// converge is how long a lab may take if Options say nothing.
+const converge = 30 * time.Second
+
 // undoWithin bounds the healing of what an interrupted drill leaves broken.
 const undoWithin = 15 * time.Second
 
@@ -43,7 +46,7 @@ func Run(ctx context.Context, lab labs.Lab, d *Drill, o Options) (*Report, error
 		o.Out = io.Discard
 	}
 	if o.Converge <= 0 {
-		o.Converge = 30 * time.Second
+		o.Converge = converge
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -13,7 +13,7 @@ import (
 // good picks the good answers of a window, and says if a pair has no request in it.
 func (ev *evidence) good(client, load string, w Window) (list []labs.Sample, none string) {
 	pairs := ev.chosen(client, load)
-	if none := ev.missing(pairs, w); none != "" {
+	if none = ev.missing(pairs, w); none != "" {
 		return nil, none
 	}
 	list = ev.ended(w, func(s labs.Sample) bool { return s.OK && slices.Contains(pairs, pair{s.Client, s.Load}) })

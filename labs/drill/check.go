@@ -135,19 +135,19 @@ func (d *Drill) pops() []string {
 func usage(name string) string {
 	var args []string
 	for _, a := range functions()[name].args {
-		name := strings.Trim(a, "*?")
-		if fixed(name) == nil {
-			name = strings.ToUpper(name)
+		word := strings.Trim(a, "*?")
+		if fixed(word) == nil {
+			word = strings.ToUpper(word)
 		} else {
-			name = strings.Join(fixed(name), " or ")
+			word = strings.Join(fixed(word), " or ")
 		}
 		switch {
 		case strings.HasPrefix(a, "*"):
-			name += " or *"
+			word += " or *"
 		case strings.HasSuffix(a, "?"):
-			name = "[" + name + "]"
+			word = "[" + word + "]"
 		}
-		args = append(args, name)
+		args = append(args, word)
 	}
 	return fmt.Sprintf("%s(%s)", name, strings.Join(args, ", "))
 }

@@ -21,7 +21,7 @@ func Markdown(w io.Writer, runs []*drill.Report) error {
 			word = "FAIL"
 		}
 		fmt.Fprintf(b, "## %s: %s\n\n", word, escapeMD(title(r)))
-		fmt.Fprintf(b, "%s runner, seed %d, %s long, %s\n\n", escapeMD(r.Runner), r.Seed, r.Length, r.Started.UTC().Format("2006-01-02 15:04:05 UTC"))
+		fmt.Fprintf(b, "lab %s, %s runner, seed %d, %s long, %s\n\n", escapeMD(r.Lab), escapeMD(r.Runner), r.Seed, r.Length, r.Started.UTC().Format("2006-01-02 15:04:05 UTC"))
 		for _, warning := range r.Warnings {
 			fmt.Fprintf(b, "> **Warning:** %s\n\n", escapeMD(warning))
 		}

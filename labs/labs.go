@@ -102,9 +102,11 @@ func (e *CannotError) Error() string { return "cannot " + e.What + "; " + e.Fix 
 // Load is one kind of request that clients send.
 type Load struct {
 	Name string   `json:"name"`
-	URL  string   `json:"url"`
+	URL  string   `json:"url,omitempty"`  // {n} within stands for a number that no other request has
+	DNS  string   `json:"dns,omitempty"`  // instead of a URL: the host that every name server of the fleet is asked for
 	Rate float64  `json:"rate"`           // requests per second from each client
 	From []string `json:"from,omitempty"` // client networks; empty means all
+	Seed uint64   `json:"seed,omitempty"` // shifts when within its interval each client asks
 }
 
 // Sample is one client request as recorded. Times are CLOCK_MONOTONIC nanoseconds (event.Mono).
@@ -135,6 +137,16 @@ type Sample struct {
 	DNSServer netip.Addr   `json:"dns_server"`
 	DNSNode   string       `json:"dns_node,omitempty"` // who answered, by NSID
 	DNSError  string       `json:"dns_error,omitempty"`
+
+	Views []View `json:"views,omitempty"` // of a load with DNS: what each name server said
+}
+
+// View is what one name server answered to a question that all were asked at once.
+type View struct {
+	Server netip.Addr `json:"server"`
+	Node   string     `json:"node,omitempty"`   // whose unicast address Server is; for a shared one who answered, by NSID
+	Answer string     `json:"answer,omitempty"` // the POPs whose addresses it gave, else the addresses, else "empty"; sorted
+	Error  string     `json:"error,omitempty"`  // why there was no answer
 }
 
 // Status is a lab as `lab status` prints it.
@@ -147,6 +159,13 @@ type Status struct {
 	Nodes   []NodeStatus   `json:"nodes"`
 	Clients []ClientStatus `json:"clients"`
 	Routers []RouterStatus `json:"routers"`
+	Origins []OriginStatus `json:"origins,omitempty"` // absent if the runner does not count
+}
+
+// OriginStatus is how many requests an origin has had since the lab came up.
+type OriginStatus struct {
+	Host     string `json:"host"`
+	Requests int64  `json:"requests"` // those it answered and those it refused
 }
 
 // RouterStatus is what one network's router prefers. A drill takes it as the state before the first Best event.

@@ -38,6 +38,7 @@ func forms() map[string]string {
 		"site.origin[].url":                originForm,
 		"site.cache.rules[].path":          `^[/*]`,
 		"drill.load.*.get":                 `^http://[^/]`,
+		"drill.load.*.dns":                 `^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?$`,
 		"drill.let.*":                      `^\s*(catchment|dns)\s*\(.*\)\s*$`,
 		"drill.at.*=":                      `^\s*` + timeForm + `\s*$`,
 		"drill.at.*[]":                     stepForm(),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/catalog"
 	"github.com/catchment-net/catchment/labs/drill"
+	"github.com/catchment-net/catchment/labs/report"
 	"github.com/catchment-net/catchment/labs/runner"
 )
 
@@ -27,12 +27,18 @@ func (a *app) drill() *cobra.Command {
 		Use: "drill", Short: "Break a lab on purpose and measure what its users notice", Example: "  catchment drill run kill-best-pop",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.drillList(), a.drillRun())
+	cmd.AddCommand(a.drillList(), a.drillRun(), a.drillDiff())
 	return cmd
 }
 
+// listedDrill is one drill of a lab.
+type listedDrill struct {
+	Name  string `json:"name"`
+	About string `json:"about"` // its first comment
+}
+
 func (a *app) drillList() *cobra.Command {
-	return &cobra.Command{
+	return a.jsonFlag(&cobra.Command{
 		Use: "list [LAB|DIR]", Short: "List the drills of a lab", Args: cobra.MaximumNArgs(1), Example: "  catchment drill list quickstart",
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, _, cleanup, err := openLab(a.labArg(args))
@@ -44,17 +50,23 @@ func (a *app) drillList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			list := []listedDrill{}
 			t := daemon.NewTable("DRILL", "WHAT IT SHOWS")
 			for _, f := range files {
 				text, err := os.ReadFile(f)
 				if err != nil {
 					return err
 				}
-				t.Row(strings.TrimSuffix(filepath.Base(f), ".yaml"), firstComment(text))
+				d := listedDrill{strings.TrimSuffix(filepath.Base(f), ".yaml"), firstComment(text)}
+				list = append(list, d)
+				t.Row(d.Name, d.About)
+			}
+			if a.json {
+				return a.printJSON(list)
 			}
 			return a.print(t)
 		},
-	}
+	})
 }
 
 // firstComment is the sentence that opens a file.
@@ -66,23 +78,40 @@ func firstComment(text []byte) string {
 	return strings.TrimSpace(strings.TrimLeft(line, "# "))
 }
 
+// maxRepeat bounds --repeat: what is recorded is kept in memory.
+const maxRepeat = 100
+
+// drillWish is how a drill is to be run, and what to keep of it.
+type drillWish struct {
+	report  string // folder; "" for none
+	samples bool
+	repeat  int
+	seed    uint64
+}
+
 func (a *app) drillRun() *cobra.Command {
-	var name, kind, report string
-	var samples bool
+	var name, kind string
+	var w drillWish
 	cmd := a.jsonFlag(&cobra.Command{
 		Use: "run [LAB/]DRILL", Short: "Run a drill in the lab that is up, or in one of its own", Args: cobra.ExactArgs(1),
 		Example: `  catchment drill run kill-best-pop                 # in the running lab, else in a quickstart of its own
   catchment drill run ./mylab/drills/cut.yaml --report out
-  catchment drill run quickstart/drain-best-pop --json`,
+  catchment drill run quickstart/drain-best-pop --json
+  catchment drill run kill-best-pop --repeat 5 --report out`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := wantRunner(&kind); err != nil {
 				return err
 			}
-			return a.runDrill(cmd.Context(), args[0], name, kind, report, samples)
+			if w.repeat < 1 || w.repeat > maxRepeat {
+				return fmt.Errorf("--repeat %d: want 1 to %d", w.repeat, maxRepeat)
+			}
+			return a.runDrill(cmd.Context(), args[0], name, kind, w)
 		},
 	})
-	cmd.Flags().StringVar(&report, "report", "", "folder for report.json")
-	cmd.Flags().BoolVar(&samples, "samples", false, "put every sample into the JSON")
+	cmd.Flags().StringVar(&w.report, "report", "", "folder for report.json, report.md, junit.xml, samples.csv and events.jsonl")
+	cmd.Flags().BoolVar(&w.samples, "samples", false, "put every sample into the JSON")
+	cmd.Flags().IntVar(&w.repeat, "repeat", 1, "run it so often in the same lab; all must pass")
+	cmd.Flags().Uint64Var(&w.seed, "seed", 0, "shifts when within its interval each client asks")
 	runnerFlag(cmd, &kind)
 	return labFlag(cmd, &name)
 }
@@ -125,7 +154,7 @@ func (a *app) drillFile(arg string, running *runner.Remote) (lab, file string, t
 	return lab, file, text, nil
 }
 
-func (a *app) runDrill(ctx context.Context, arg, name, kind, reportDir string, samples bool) error {
+func (a *app) runDrill(ctx context.Context, arg, name, kind string, w drillWish) error {
 	running, err := connect(name)
 	if err != nil && (name != "" || !errors.Is(err, errNoLab)) {
 		return err
@@ -154,17 +183,19 @@ func (a *app) runDrill(ctx context.Context, arg, name, kind, reportDir string, s
 	if a.json {
 		timeline = a.err
 	}
-	rep, err := drill.Run(ctx, lab, d, drill.Options{Out: timeline, Color: isTerminal(timeline), KeepSamples: samples})
+	runs, err := drill.Repeat(ctx, lab, d, drill.Options{Out: timeline, Color: isTerminal(timeline), Seed: w.seed}, w.repeat)
+	if len(runs) > 0 { // also those before a run that came to no verdict
+		err = errors.Join(err, a.writeReport(runs, w))
+	}
 	if err != nil {
-		if _, lacks := errors.AsType[*drill.LacksError](err); lacks {
+		_, lacks := errors.AsType[*drill.LacksError](err)
+		_, cannot := errors.AsType[*labs.CannotError](err)
+		if lacks || cannot {
 			return &daemon.ExitError{Code: daemon.CannotRun, Err: err}
 		}
 		return err
 	}
-	if err := a.writeReport(rep, reportDir); err != nil {
-		return err
-	}
-	if !rep.Pass {
+	if !drill.Summarize(runs).Pass {
 		return &daemon.ExitError{Code: daemon.No}
 	}
 	return nil
@@ -212,24 +243,31 @@ func (o ownedLab) Down(ctx context.Context) error {
 	return errors.Join(o.Remote.Down(ctx), o.hold.Close())
 }
 
-func (a *app) writeReport(rep *drill.Report, dir string) error {
-	if a.json {
-		if err := a.printJSON(rep); err != nil {
+func (a *app) writeReport(runs []*drill.Report, w drillWish) error {
+	if w.report != "" {
+		if err := report.Write(w.report, runs, w.samples); err != nil {
 			return err
 		}
 	}
-	if dir == "" {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make report folder: %w", err)
-	}
-	text, err := json.MarshalIndent(rep, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode report: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "report.json"), append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write report: %w", err)
+	switch {
+	case a.json:
+		return report.JSON(a.out, runs, w.samples)
+	case len(runs) > 1:
+		return a.printSummary(drill.Summarize(runs))
 	}
 	return nil
+}
+
+// printSummary prints what several runs came to.
+func (a *app) printSummary(s drill.Summary) error {
+	t := daemon.NewTable("WINDOW", "EXPECTATION", "PASSED", "MIN", "MEDIAN", "WORST")
+	for _, e := range s.Expectations {
+		low, mid, worst := "", "", ""
+		if n := e.Numbers; n != nil {
+			low, mid, worst = report.Number(n.Min, e.Unit), report.Number(n.Median, e.Unit), report.Number(n.Worst, e.Unit)
+		}
+		t.Row(e.Window, e.Text, fmt.Sprintf("%d of %d", e.Passed, s.Runs), low, mid, worst)
+	}
+	fmt.Fprintf(a.out, "\n%s: %d of %d runs passed\n\n", s.Drill, s.Passed, s.Runs)
+	return a.print(t)
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -86,6 +87,9 @@ func (c *Client) Resolve(ctx context.Context, host string) Answer {
 
 // Do sends one request of the load and says how it went. The Sample's Error tells why it is not OK.
 func (c *Client) Do(ctx context.Context, load labs.Load) labs.Sample {
+	if load.DNS != "" {
+		return c.AskAll(ctx, load)
+	}
 	s := labs.Sample{Client: c.o.Network.Name, Load: load.Name, Start: c.o.Mono()}
 	if err := c.do(ctx, load, &s); err != nil {
 		s.Error = err.Error()
@@ -96,7 +100,8 @@ func (c *Client) Do(ctx context.Context, load labs.Load) labs.Sample {
 }
 
 func (c *Client) do(ctx context.Context, load labs.Load, s *labs.Sample) error {
-	u, err := url.Parse(load.URL)
+	serial := c.serial.Add(1)
+	u, err := url.Parse(strings.ReplaceAll(load.URL, "{n}", fmt.Sprintf("%x-%d", c.o.Seed, serial)))
 	if err != nil || u.Scheme != "http" || u.Hostname() == "" {
 		return fmt.Errorf("load %q: URL %q: want http://host/path", load.Name, load.URL)
 	}
@@ -104,7 +109,7 @@ func (c *Client) do(ctx context.Context, load labs.Load, s *labs.Sample) error {
 	if err != nil {
 		return err
 	}
-	id := fmt.Sprintf("%s-%s-%x-%d", c.o.Network.Name, load.Name, c.o.Seed, c.serial.Add(1))
+	id := fmt.Sprintf("%s-%s-%x-%d", c.o.Network.Name, load.Name, c.o.Seed, serial)
 	a, err := c.get(ctx, u, addrs, id, s)
 	if err != nil {
 		return err

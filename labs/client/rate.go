@@ -53,7 +53,7 @@ func (c *Client) generate(ctx context.Context, l labs.Load, fn func(labs.Sample)
 	defer flight.Wait()
 	slots := make(chan struct{}, c.o.InFlight)
 	every := time.Duration(float64(time.Second) / l.Rate)
-	next := c.o.Mono() + c.phase(l.Name, every)
+	next := c.o.Mono() + c.phase(l, every)
 	for pause(ctx, time.Duration(next-c.o.Mono())) {
 		if now := c.o.Mono(); now-next > int64(time.Second) {
 			next = now // this process was starved: skip what was missed rather than flood
@@ -76,10 +76,10 @@ func (c *Client) generate(ctx context.Context, l labs.Load, fn func(labs.Sample)
 	}
 }
 
-// phase is where on the grid a load of this client begins: FNV-1a of client, load and seed.
-func (c *Client) phase(load string, every time.Duration) int64 {
-	h := uint64(14695981039346656037) ^ c.o.Seed
-	for _, b := range []byte(c.o.Network.Name + "\x00" + load) {
+// phase is where on the grid a load of this client begins: FNV-1a of client, load and both seeds.
+func (c *Client) phase(load labs.Load, every time.Duration) int64 {
+	h := uint64(14695981039346656037) ^ c.o.Seed ^ load.Seed
+	for _, b := range []byte(c.o.Network.Name + "\x00" + load.Name) {
 		h = (h ^ uint64(b)) * 1099511628211
 	}
 	return int64((h ^ h>>32) % uint64(every))

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/catchment-net/catchment/labs"
 )
 
 // valueType is the type of a term.
@@ -15,21 +13,37 @@ const (
 	popType      valueType = "a POP"
 	durationType valueType = "a duration"
 	countType    valueType = "a number"
+	shareType    valueType = "a share"
 )
 
 // signature says what a function takes and gives.
 type signature struct {
 	result valueType
-	args   []string // client, load, router, anycast, pop; a leading "*" allows the star, a trailing "?" leaves it out
+	args   []string // kinds, see known; a leading "*" allows the star, a trailing "?" leaves it out
 }
 
 func functions() map[string]signature {
+	of := []string{"*client", "load?"}
 	return map[string]signature{
-		"catchment":  {popType, []string{"client", "load"}},
-		"dns":        {popType, []string{"client", "load"}},
-		"routes":     {countType, []string{"router", "anycast"}},
-		"withdrawal": {durationType, []string{"pop"}},
-		"outage":     {durationType, []string{"*client", "load?"}},
+		"catchment":       {popType, []string{"client", "load"}},
+		"dns":             {popType, []string{"client", "load"}},
+		"lost":            {countType, of},
+		"wrong_bodies":    {countType, of},
+		"empty_answers":   {countType, of},
+		"outage":          {durationType, of},
+		"p50":             {durationType, of},
+		"p99":             {durationType, of},
+		"hit_ratio":       {shareType, of},
+		"share":           {shareType, []string{"pop", "load?"}},
+		"through":         {shareType, []string{"pop", "load?"}},
+		"disagreement":    {durationType, []string{"*client", "dns load"}},
+		"routes":          {countType, []string{"router", "anycast"}},
+		"updates":         {countType, []string{"*router"}},
+		"flaps":           {countType, []string{"pop"}},
+		"withdrawal":      {durationType, []string{"pop"}},
+		"seen":            {durationType, []string{"pop", "state"}},
+		"attracts":        {durationType, []string{"pop", "down"}},
+		"origin_requests": {countType, []string{"origin"}},
 	}
 }
 
@@ -58,6 +72,10 @@ func (d *Drill) check(n *node, w Window) *mistake {
 		return &mistake{right.col, fmt.Sprintf("%s has no unit", right.text), fmt.Sprintf("write %[1]sms or %[1]ss", right.text)}
 	case types[1] == durationType && left.kind == numberNode:
 		return &mistake{left.col, fmt.Sprintf("%s has no unit", left.text), fmt.Sprintf("write %[1]sms or %[1]ss", left.text)}
+	case types[0] == shareType && right.kind == numberNode:
+		return &mistake{right.col, fmt.Sprintf("%s is no share", right.text), "write a percentage such as 60%"}
+	case types[1] == shareType && left.kind == numberNode:
+		return &mistake{left.col, fmt.Sprintf("%s is no share", left.text), "write a percentage such as 60%"}
 	case types[0] != types[1]:
 		return &mistake{right.col, fmt.Sprintf("%s is %s, %s is %s", left.text, types[0], right.text, types[1]), "compare two of one kind"}
 	case types[0] == popType && n.text != "==" && n.text != "!=":
@@ -79,6 +97,8 @@ func (d *Drill) typeOf(n *node, w Window) (valueType, *mistake) {
 		return countType, nil
 	case durationNode:
 		return durationType, nil
+	case shareNode:
+		return shareType, nil
 	case callNode:
 		if m := d.checkCall(n, w); m != nil {
 			return "", m
@@ -115,16 +135,19 @@ func (d *Drill) pops() []string {
 func usage(name string) string {
 	var args []string
 	for _, a := range functions()[name].args {
-		switch a {
-		case "*client":
-			a = "CLIENT or *"
-		case "load?":
-			a = "[LOAD]"
-		case "anycast":
-		default:
-			a = strings.ToUpper(a)
+		word := strings.Trim(a, "*?")
+		if fixed(word) == nil {
+			word = strings.ToUpper(word)
+		} else {
+			word = strings.Join(fixed(word), " or ")
 		}
-		args = append(args, a)
+		switch {
+		case strings.HasPrefix(a, "*"):
+			word += " or *"
+		case strings.HasSuffix(a, "?"):
+			word = "[" + word + "]"
+		}
+		args = append(args, word)
 	}
 	return fmt.Sprintf("%s(%s)", name, strings.Join(args, ", "))
 }
@@ -152,26 +175,11 @@ func (d *Drill) checkCall(n *node, w Window) *mistake {
 }
 
 func (d *Drill) checkArg(arg *node, kind string) *mistake {
-	if kind == "*client" && arg.text == "*" {
+	if strings.HasPrefix(kind, "*") && arg.text == "*" {
 		return nil
 	}
-	var known []string
-	switch kind = strings.Trim(kind, "*?"); kind {
-	case "client":
-		known = clients(d.topo)
-	case "load":
-		for _, l := range d.Loads {
-			known = append(known, l.Name)
-		}
-	case "router":
-		for _, net := range d.topo.Internet.Networks {
-			known = append(known, net.Name)
-		}
-	case "anycast":
-		known = []string{"anycast"}
-	case "pop":
-		known = d.pops()
-	}
+	kind = strings.Trim(kind, "*?")
+	known := d.known(kind)
 	if !slices.Contains(known, arg.text) {
 		if kind == "pop" {
 			kind = "POP"
@@ -181,15 +189,57 @@ func (d *Drill) checkArg(arg *node, kind string) *mistake {
 	return nil
 }
 
+// fixed are the words that an argument of this kind may be, or nil for names of the topology and the drill.
+func fixed(kind string) []string {
+	switch kind {
+	case "anycast", "down":
+		return []string{kind}
+	case "state":
+		return []string{"down", "draining"}
+	}
+	return nil
+}
+
+// known are all arguments of a kind.
+func (d *Drill) known(kind string) []string {
+	var names []string
+	switch kind {
+	case "client":
+		return clients(d.topo)
+	case "pop":
+		return d.pops()
+	case "load", "dns load":
+		for _, l := range d.Loads {
+			if (l.DNS != "") == (kind == "dns load") {
+				names = append(names, l.Name)
+			}
+		}
+	case "router":
+		for _, n := range d.topo.Internet.Networks {
+			names = append(names, n.Name)
+		}
+	case "origin":
+		for _, o := range d.topo.Internet.Origins {
+			names = append(names, o.Host)
+		}
+	default:
+		return fixed(kind)
+	}
+	return names
+}
+
 // checkUse finds calls whose evidence can never exist: a client that does not send the load, a withdrawal without a
 // fault in the window.
 func (d *Drill) checkUse(n *node, w Window) *mistake {
 	switch n.text {
-	case "withdrawal":
+	case "withdrawal", "seen":
 		if _, ok := d.faultOn(n.args[0].text, w, func(s string) string { return s }); !ok {
 			return &mistake{n.col, fmt.Sprintf("nothing is done to %q in this window", n.args[0].text), "choose a window that holds its kill, freeze, drain, or the cut of its link"}
 		}
-	case "catchment", "dns", "outage":
+	default:
+		if functions()[n.text].args[0] != "client" && functions()[n.text].args[0] != "*client" {
+			return nil
+		}
 		if len(n.args) < 2 || n.args[0].text == "*" {
 			return nil
 		}
@@ -208,7 +258,7 @@ func (d *Drill) faultOn(pop string, w Window, resolve func(string) string) (int,
 		if s.At < w.From || s.At >= w.To || undoes(s.Fault.Verb) != nil {
 			continue
 		}
-		if d.touches(resolve(s.Fault.Subject), s.Fault.Verb, pop) {
+		if d.touches(resolve(s.Fault.Subject), pop) {
 			return i, true
 		}
 	}
@@ -216,17 +266,14 @@ func (d *Drill) faultOn(pop string, w Window, resolve func(string) string) (int,
 }
 
 // touches reports whether a fault's subject is the POP or a part of it.
-func (d *Drill) touches(subject string, verb labs.Verb, pop string) bool {
+func (d *Drill) touches(subject, pop string) bool {
 	if subject == pop {
 		return true
 	}
-	if verb == labs.Cut || verb == labs.Blackhole {
-		for _, l := range d.topo.Internet.Links {
-			if l.Name() == subject {
-				return l.A == pop || l.B == pop
-			}
+	for _, l := range d.topo.Internet.Links {
+		if l.Name() == subject {
+			return l.A == pop || l.B == pop
 		}
-		return false
 	}
 	name, _, _ := strings.Cut(subject, "/")
 	n := d.topo.Node(name)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -14,12 +15,11 @@ func Evaluate(d *Drill, rec *Recording) *Report {
 	ev := newEvidence(d, rec)
 	r := &Report{
 		Drill: d.Name, Lab: rec.Lab, Runner: rec.Runner, Seed: rec.Seed, Started: rec.Started, Pass: true,
-		Length: Span(d.End), Lets: rec.Lets,
+		Length: Span(d.End), Lets: rec.Lets, Lateness: rec.Lateness, Zero: rec.Zero, Baseline: rec.Routers, Samples: rec.Samples, Events: rec.Events,
+		Faults: ev.faultReports(),
 	}
-	for _, f := range rec.Faults {
-		r.Faults = append(r.Faults, FaultReport{
-			Fault: f.Fault, Target: ev.pop(f.Subject), Due: Span(f.At), At: Span(f.Start - rec.Zero), Took: Span(f.Done - f.Start),
-		})
+	if rec.Lateness.Max >= starved {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the machine was starved: timers fired up to %s late (99 %% within %s)", rec.Lateness.Max, rec.Lateness.P99))
 	}
 	for _, w := range d.Windows {
 		for _, x := range w.Expect {
@@ -34,8 +34,13 @@ func Evaluate(d *Drill, rec *Recording) *Report {
 	}
 	r.Clients = ev.clientReports()
 	r.Routers = ev.routerReports()
+	r.Nodes = ev.nodeReports()
+	r.POPs = ev.popReports()
 	return r
 }
+
+// starved is how late a timer must fire for the report to say so: half of the tightest limits that drills set.
+const starved = Span(50 * time.Millisecond)
 
 // judge compares one expectation's two sides.
 func (ev *evidence) judge(x Expectation, w Window) Verdict {
@@ -56,16 +61,36 @@ func (ev *evidence) judge(x Expectation, w Window) Verdict {
 	default:
 		v.Pass = holds(x.expr.text, cmp.Compare(left.num, right.num))
 	}
-	v.Found = left.found
+	found, op := left, x.expr.text
 	if constant(x.expr.args[0]) {
-		v.Found = right.found
+		found = right
+	}
+	v.Found, v.Unit, v.Value = found.found, found.unit, found.value()
+	if v.Unit != "" {
+		v.Worse = "higher"
+		if strings.HasPrefix(op, ">") != constant(x.expr.args[0]) && op[0] != '=' && op[0] != '!' {
+			v.Worse = "lower"
+		}
 	}
 	if !v.Pass {
+		v.Cause = cmp.Or(left.cause, right.cause)
 		v.Why = append(append(why, left.why...), right.why...)
 		v.Why = v.Why[:min(len(v.Why), maxWhy)]
 		v.Around = ev.around(at)
 	}
 	return v
+}
+
+// value is what was measured as a number, or nil if it is none.
+func (m measured) value() *float64 {
+	v := m.num
+	switch {
+	case m.unit == "" || m.unit == "s" && m.span == Forever:
+		return nil
+	case m.unit == "s":
+		v = time.Duration(m.span).Seconds()
+	}
+	return &v
 }
 
 // isSpan reports whether a checked comparison is one of durations.

@@ -10,10 +10,10 @@ import (
 // The grammar of an expectation and of a let:
 //
 //	comparison = term op term        op = "==" "!=" "<" "<=" ">" ">="
-//	term       = NUMBER | DURATION | NAME | NAME "(" [ argument { "," argument } ] ")"
+//	term       = NUMBER | DURATION | SHARE | NAME | NAME "(" [ argument { "," argument } ] ")"
 //	argument   = NAME | "*"
 //
-// DURATION is as Go writes it: 100ms, 1.5s, 1m30s. NAME is a letter and then letters, digits, "_" or "-".
+// DURATION is as Go writes it: 100ms, 1.5s, 1m30s. SHARE is a number from 0 to 100 and "%". NAME is a letter and then letters, digits, "_", "-" or "." (of a host).
 
 // what a node is.
 type nodeKind uint8
@@ -21,7 +21,8 @@ type nodeKind uint8
 const (
 	numberNode nodeKind = iota
 	durationNode
-	nameNode // a POP, a let, a count, or an argument
+	shareNode // a percentage
+	nameNode  // a POP, a let, a count, or an argument
 	callNode
 	compareNode
 )
@@ -31,7 +32,7 @@ type node struct {
 	kind nodeKind
 	text string // the name, the function, the operator, or the literal
 	col  int
-	num  float64       // of a number
+	num  float64       // of a number; of a share, 0 to 1
 	dur  time.Duration // of a duration
 	args []*node       // of a call; left and right of a comparison
 }
@@ -64,6 +65,9 @@ func lex(s string) ([]token, *mistake) {
 			continue
 		case wordByte(c):
 			for i < len(s) && (wordByte(s[i]) || s[i] == '.' && i+1 < len(s) && s[i+1] != '.') {
+				i++
+			}
+			if i < len(s) && s[i] == '%' {
 				i++
 			}
 		case c == '(' || c == ')' || c == ',' || c == '*':
@@ -201,5 +205,11 @@ func literal(t token) (*node, *mistake) {
 		n.kind, n.dur = durationNode, d
 		return n, nil
 	}
-	return nil, &mistake{t.col, fmt.Sprintf("%q is neither a number nor a duration", t.text), "write such as 0, 100ms or 1.5s"}
+	if digits, ok := strings.CutSuffix(t.text, "%"); ok {
+		if f, err := strconv.ParseFloat(digits, 64); err == nil && f >= 0 && f <= 100 {
+			n.kind, n.num = shareNode, f/100
+			return n, nil
+		}
+	}
+	return nil, &mistake{t.col, fmt.Sprintf("%q is neither a number nor a duration nor a share", t.text), "write such as 0, 100ms, 1.5s or 60%"}
 }

@@ -17,6 +17,8 @@ type measured struct {
 	found string         // the value, for people
 	why   []string       // what led to it
 	at    int64          // the moment to look at first; 0 if none
+	unit  string         // "s", "share", "count"; "" for a POP
+	cause string         // the defect that it looks like if the expectation does not hold
 	none  string         // why there is no evidence; the expectation fails then
 	each  func(pop string) (at int64, why string)
 }
@@ -31,11 +33,17 @@ func (ev *evidence) term(n *node, w Window) measured {
 		return measured{num: n.num, found: n.text}
 	case durationNode:
 		return measured{span: Span(n.dur), found: n.text}
+	case shareNode:
+		return measured{num: n.num, found: n.text}
 	case callNode:
-		return ev.call(n, w)
+		m := ev.call(n, w)
+		m.unit = units()[functions()[n.text].result]
+		return m
 	}
 	if slices.Contains(reserved(), n.text) {
-		return ev.count(n.text, w)
+		m := ev.count(n.text, "*", "", w)
+		m.unit = units()[countType]
+		return m
 	}
 	pop := ev.pop(n.text)
 	found := pop
@@ -55,12 +63,52 @@ func (ev *evidence) call(n *node, w Window) measured {
 		return ev.landed(pair{args[0], args[1]}, w)
 	case "dns":
 		return ev.steered(pair{args[0], args[1]}, w)
+	case "outage":
+		return ev.outage(args[0], args[1], w)
+	case "p50":
+		return ev.latency(args[0], args[1], w, 0.5)
+	case "p99":
+		return ev.latency(args[0], args[1], w, 0.99)
+	case "hit_ratio":
+		return ev.hitRatio(args[0], args[1], w)
+	case "share":
+		return ev.share(args[0], args[1], w)
+	case "through":
+		return ev.through(args[0], args[1], w)
+	case "disagreement":
+		return ev.disagreement(args[0], args[1], w)
 	case "routes":
 		return ev.routes(args[0], w)
+	case "updates":
+		return ev.updates(args[0], w)
+	case "flaps":
+		return ev.flaps(args[0], w)
 	case "withdrawal":
 		return ev.withdrawal(args[0], w)
+	case "seen":
+		return ev.seen(args[0], args[1], w)
+	case "attracts":
+		return ev.attracts(args[0], w)
+	case "origin_requests":
+		return ev.originRequests(args[0], w)
 	}
-	return ev.outage(args[0], args[1], w)
+	return ev.count(n.text, args[0], args[1], w)
+}
+
+// units are the report's names for what a number counts.
+func units() map[valueType]string {
+	return map[valueType]string{durationType: "s", shareType: "share", countType: "count"}
+}
+
+// chosen are the pairs of a client (or of any, "*") and a load (or of any, ""), those of a DNS load left out.
+func (ev *evidence) chosen(client, load string) []pair {
+	var all []pair
+	for _, p := range ev.pairs {
+		if (client == "*" || p.client == client) && (load == "" || p.load == load) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // missing names the pairs without a sample in the window, or "".
@@ -78,15 +126,22 @@ func (ev *evidence) missing(pairs []pair, w Window) string {
 	if len(without) == 0 && len(pairs) > 0 {
 		return ""
 	}
+	if len(pairs) == 0 {
+		return "no load with get is sent"
+	}
 	return "no request ended in this window from " + strings.Join(without, ", ")
 }
 
 // count is lost, wrong_bodies or empty_answers.
-func (ev *evidence) count(name string, w Window) measured {
-	if none := ev.missing(ev.pairs, w); none != "" {
+func (ev *evidence) count(name, client, load string, w Window) measured {
+	pairs := ev.chosen(client, load)
+	if none := ev.missing(pairs, w); none != "" {
 		return measured{none: none}
 	}
 	list := ev.ended(w, func(s labs.Sample) bool {
+		if !slices.Contains(pairs, pair{s.Client, s.Load}) {
+			return false
+		}
 		switch name {
 		case "lost":
 			return !s.OK
@@ -98,7 +153,7 @@ func (ev *evidence) count(name string, w Window) measured {
 	m := measured{num: float64(len(list)), found: fmt.Sprint(len(list))}
 	if len(list) > 0 {
 		m.at = list[0].End
-		m.why = ev.errors(list)
+		m.why, m.cause = ev.errors(list), ev.causeOf(list)
 	}
 	return m
 }
@@ -159,16 +214,13 @@ func (ev *evidence) steered(p pair, w Window) measured {
 	if len(list) == 0 {
 		return measured{none: fmt.Sprintf("%s had no DNS answer in this window", p)}
 	}
-	value := func(s labs.Sample) string {
-		if len(s.DNSAddrs) == 0 {
-			return "empty"
-		}
-		return cmp.Or(s.DNSPOP, "anycast")
-	}
-	return ev.tally(list, value, func(s labs.Sample) string {
+	value := steeredBy
+	m := ev.tally(list, value, func(s labs.Sample) string {
 		return fmt.Sprintf("%s went by an answer for %s at %s: %s (%s) gave it at %s", p, value(s), ev.clock(s.End), s.DNSServer,
 			cmp.Or(s.DNSNode, "a name server without NSID"), ev.clock(s.DNSTime))
 	})
+	m.cause = ev.causeOfSteering(list)
+	return m
 }
 
 // tally counts what samples say.
@@ -222,7 +274,7 @@ func (ev *evidence) routes(router string, w Window) measured {
 		gone, since := !now.has, from
 		for _, h := range append(later, hop{at: to, has: true}) {
 			if gone && (h.has || h.at == to) {
-				m.num, m.found = 0, "0"
+				m.num, m.found, m.cause = 0, "0", "the anycast prefix is gone"
 				m.why = append(m.why, fmt.Sprintf("%s had no route to %s from %s to %s", router, prefix, ev.clock(since), ev.clock(h.at)))
 				if m.at == 0 {
 					m.at = since
@@ -268,8 +320,13 @@ func (ev *evidence) withdrawal(name string, w Window) measured {
 	if !used {
 		return measured{none: fmt.Sprintf("no router's best path led to %s when the %s came", pop, fault.Verb)}
 	}
+	m.cause = "withdraws too late"
 	if len(late) > 0 {
 		m.why = late[:min(len(late), maxWhy)]
+		m.cause = "never withdraws"
+		if ev.oneFamily(fault, until, pop) {
+			m.cause = "withdraws one address family only"
+		}
 	}
 	m.found, m.at = m.span.String(), fault.Start
 	return m
@@ -287,12 +344,7 @@ func (ev *evidence) until(fault FaultRecord) int64 {
 
 // outage is the longest outage of a client (or of any, "*") and a load (or of any, "").
 func (ev *evidence) outage(client, load string, w Window) measured {
-	var pairs []pair
-	for _, p := range ev.pairs {
-		if (client == "*" || p.client == client) && (load == "" || p.load == load) {
-			pairs = append(pairs, p)
-		}
-	}
+	pairs := ev.chosen(client, load)
 	if none := ev.missing(pairs, w); none != "" {
 		return measured{none: none}
 	}
@@ -305,7 +357,7 @@ func (ev *evidence) outage(client, load string, w Window) measured {
 			}
 			m.span, m.at = o.Total, o.start
 			m.found = fmt.Sprintf("%s (%s)", o.Total, p)
-			m.why = ev.explain(p, o)
+			m.why, m.cause = ev.explain(p, o), ev.causeOf(o.failed)
 		}
 	}
 	return m

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 )
 
@@ -110,7 +109,7 @@ func (ev *evidence) before(o *Outage) (FaultRecord, string, bool) {
 // popOfSubject is the POP that a fault hits, or "".
 func (ev *evidence) popOfSubject(f FaultRecord) string {
 	for _, p := range ev.d.topo.POPs {
-		if ev.d.touches(ev.pop(f.Subject), f.Verb, p.Name) {
+		if ev.d.touches(ev.pop(f.Subject), p.Name) {
 			return p.Name
 		}
 	}
@@ -135,7 +134,7 @@ func (ev *evidence) signs(p pair, fault, until int64, pop string, shared bool) (
 		return ev.routeSigns(p.client, fault, pop)
 	}
 	for _, e := range ev.changes {
-		if e.Kind == event.Health && e.Mono >= fault && strings.HasPrefix(e.Subject, "pop/"+pop+"/") &&
+		if viewed(e, pop) && e.Mono >= fault &&
 			(e.State == "down" || e.State == "draining") {
 			noticed, found = e.Mono, true
 			break

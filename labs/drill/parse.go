@@ -62,12 +62,8 @@ func (r *reader) loads(v conf.Value) {
 	for _, e := range v.Entries() {
 		l := labs.Load{Name: e.Key.Text()}
 		r.name(e.Key, "load")
-		f := e.Value.Fields("get", "rate", "from")
-		get := f.Need("get", "write get: http://HOST/PATH")
-		l.URL = get.Word()
-		if u, err := url.Parse(l.URL); l.URL != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
-			get.Fail(fmt.Sprintf("get %q is not a URL that a client can ask", l.URL), "write one such as http://www.shop.example/")
-		}
+		f := e.Value.Fields("get", "dns", "rate", "from")
+		r.question(f, &l)
 		rate := f.Need("rate", "write rate: 20/s, the requests of each client")
 		l.Rate = rate.Rate()
 		if rate.Exists() && rate.IsScalar() && (l.Rate <= 0 || l.Rate > 1000) {
@@ -84,6 +80,38 @@ func (r *reader) loads(v conf.Value) {
 	if v.IsMap() && len(r.d.Loads) == 0 {
 		v.Fail("no load", "write load: {www: {get: http://…/, rate: 20/s}}")
 	}
+}
+
+// question reads what a load asks for: a URL of the nearest POP, or a host of every name server.
+func (r *reader) question(f conf.Fields, l *labs.Load) {
+	host, both := f.Get("dns"), f.Get("get")
+	if host.Exists() {
+		if l.DNS = strings.TrimSuffix(host.Word(), "."); both.Exists() {
+			both.Fail("a load with both get and dns", "make two loads of it")
+		}
+		if host.IsScalar() && !hostName(l.DNS) {
+			host.Fail(fmt.Sprintf("dns %q is not a host that name servers can be asked for", host.Text()), "write one such as www.shop.example")
+		}
+		return
+	}
+	get := f.Need("get", "write get: http://HOST/PATH, or dns: HOST to ask every name server for it")
+	l.URL = get.Word()
+	if u, err := url.Parse(l.URL); l.URL != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
+		get.Fail(fmt.Sprintf("get %q is not a URL that a client can ask", l.URL), "write one such as http://www.shop.example/")
+	}
+}
+
+// hostName reports whether a name can be asked for (RFC 1123 §2.1).
+func hostName(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(strings.ToLower(label), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // name checks that a key can be named in an expression.

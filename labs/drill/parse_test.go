@@ -51,6 +51,20 @@ func TestMistakes(t *testing.T) {
 		{"unknown verb", "kill best", "kil best", `d.yaml:7:7: unknown verb "kil"; did you mean "kill"?`},
 		{"unknown subject", "kill best", "kill amz", `d.yaml:7:7: kill of unknown subject "amz"; did you mean "ams"?`},
 		{"unknown link", "cut nyc -> arc", "cut nyc -> ark", `d.yaml:8:19: cut of unknown link "nyc -> ark"; did you mean "nyc -> arc"?`},
+		{"link for a POP's verb", "kill best", "kill nyc -> arc", `kill of unknown subject "nyc -> arc"`},
+		{"POP for a link's verb", "cut nyc -> arc", "cut nyc", `cut of unknown link "nyc"`},
+		{"loss without how much", "cut nyc -> arc", "lossy nyc -> arc", `argument "arc" of lossy; write a percentage above 0%`},
+		{"loss of more than all", "cut nyc -> arc", "lossy nyc -> arc 130%", `argument "130%" of lossy; write a percentage above 0%`},
+		{"slow without a unit", "cut nyc -> arc", "slow nyc -> arc 30", `argument "30" of slow; write a time above 0s`},
+		{"skew by nothing", "kill best", "skew best 0s", `argument "0s" of skew; write a time other than 0s`},
+		{"slow client", "cut nyc -> arc", "slow berlin 30ms", `slow of unknown subject "berlin"`},
+		{"share without a unit", "lost == 0", "share(ams) < 1", `1 is no share; write a percentage such as 60%`},
+		{"share of more than all", "lost == 0", "share(ams) < 160%", `"160%" is neither a number nor a duration nor a share`},
+		{"disagreement over a browser's load", "lost == 0", "\"disagreement(*, www) == 0s\"", `unknown dns load "www"; there is no dns load at all`},
+		{"unknown state", "lost == 0", "\"seen(best, dead) < 1s\"", `unknown state "dead"; the states are: down, draining`},
+		{"two questions", "{get: http://img.shop.example/,", "{dns: img.shop.example, get: http://img.shop.example/,", `a load with both get and dns; make two loads of it`},
+		{"host that is none", "get: http://img.shop.example/", "dns: img_shop/", `dns "img_shop/" is not a host that name servers can be asked for`},
+		{"function with too few arguments", "lost == 0", "attracts(ams) < 1s", `attracts with 1 arguments; write attracts(POP, down)`},
 		{"heal of what is well", "heal best, ", "heal sin, ", `d.yaml:8:8: nothing was done to "sin" before that "heal" could undo; name a subject of an earlier step`},
 		{"step without a unit", "3s: kill", "3: kill", `d.yaml:7:3: time "3" of a step; write one such as 3s`},
 		{"step after the end", "3s: kill best", "30s: kill best", `comes when the drill has ended`},
@@ -111,7 +125,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 }
 
 func FuzzComparison(f *testing.F) {
-	for _, s := range []string{"lost == 0", "outage(*, img) < 1.5s", "dns(a,b)==c", "routes(arc, anycast) > 0", "((", "1 = = 2", "a.b.. != é"} {
+	for _, s := range []string{"lost == 0", "outage(*, img) < 1.5s", "dns(a,b)==c", "routes(arc, anycast) > 0", "((", "1 = = 2", "a.b.. != é", "share(ams) > 6.5%", "lossy % == 3%%", "origin_requests(o.shop.example) < 3"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -132,6 +146,7 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(string(text))
+	f.Add("load: {a: {dns: w.example, rate: 1/s}}\nat: {1s: [lossy arc -- bolt 3%, skew ams -3s, slow origin.shop.example 1s], 3s: end}\nexpect: {always: [\"disagreement(*, a) == 0s\", updates(*) == 0]}\n")
 	topo := reference(f)
 	f.Fuzz(func(t *testing.T, s string) {
 		if d, err := Parse("d.yaml", []byte(s), topo); err == nil {

@@ -23,7 +23,16 @@ type Recording struct {
 	Lets        map[string]string // let -> POP
 	Faults      []FaultRecord     // one for each of Drill.Steps that was begun, in their order
 	Samples     []labs.Sample     // in any order; those begun before Zero do no harm
-	Events      []event.Event     // in any order
+	Events      []event.Event     // in any order; kinds that Evaluate does not know do no harm
+	Origins     []OriginReading   // in the order of time
+	Lateness    Lateness
+}
+
+// OriginReading is how many requests an origin had had at a moment.
+type OriginReading struct {
+	At       int64
+	Host     string
+	Requests int64
 }
 
 // FaultRecord is one step as it was carried out.
@@ -82,6 +91,7 @@ type hop struct {
 	at  int64
 	has bool
 	pop string
+	via string
 }
 
 // route is one anycast prefix at one router.
@@ -91,8 +101,8 @@ type route struct{ router, prefix string }
 type evidence struct {
 	d       *Drill
 	rec     *Recording
-	end     int64 // when the drill ended
-	pairs   []pair
+	end     int64                  // when the drill ended
+	pairs   []pair                 // of loads with a URL
 	byEnd   []labs.Sample          // begun from Zero on, in the order of their ends
 	byPair  map[pair][]labs.Sample // the same in the order of their starts
 	paths   map[route][]hop        // in the order of time; the first is the baseline
@@ -107,7 +117,7 @@ func newEvidence(d *Drill, rec *Recording) *evidence {
 	}
 	for _, c := range clients(d.topo) {
 		for i := range d.Loads {
-			if sends(&d.Loads[i], c) {
+			if d.Loads[i].DNS == "" && sends(&d.Loads[i], c) {
 				ev.pairs = append(ev.pairs, pair{c, d.Loads[i].Name})
 			}
 		}
@@ -134,7 +144,7 @@ func (ev *evidence) readPaths() {
 	for _, r := range ev.rec.Routers {
 		ev.heard[r.Name] = true
 		for prefix, best := range r.Best {
-			ev.paths[route{r.Name, prefix}] = []hop{{math.MinInt64, true, best.POP}}
+			ev.paths[route{r.Name, prefix}] = []hop{{math.MinInt64, true, best.POP, best.Via}}
 		}
 	}
 	for _, e := range ev.changes {
@@ -143,7 +153,7 @@ func (ev *evidence) readPaths() {
 		}
 		ev.heard[e.Node] = true
 		key := route{e.Node, e.Subject}
-		ev.paths[key] = append(ev.paths[key], hop{e.Mono, e.State != "withdrawn", e.Detail["pop"]})
+		ev.paths[key] = append(ev.paths[key], hop{e.Mono, e.State != "withdrawn", e.Detail["pop"], e.Detail["via"]})
 	}
 }
 

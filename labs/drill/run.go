@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 
 // Options configures a run. The zero value of each field is its default.
 type Options struct {
-	Out         io.Writer     // the live timeline and the verdicts; nil prints nothing
-	Color       bool          // Out is a terminal
-	KeepSamples bool          // put all samples and events into the Report
-	Converge    time.Duration // how long the lab may take until all requests are answered; 0 means 30 s
-	Seed        uint64        // recorded in the Report
+	Out      io.Writer     // the live timeline and the verdicts; nil prints nothing
+	Color    bool          // Out is a terminal
+	Converge time.Duration // how long the lab may take until all requests are answered; 0 means 30 s
+	Seed     uint64        // shifts when each client asks; recorded in the Report
+	Run      int           // recorded in the Report: which repetition this is, from 1; 0 without any
+	Runs     int           // of how many
 
 	Now  func() time.Time // nil means time.Now
 	Mono func() int64     // nil means event.Mono; must be the clock of the lab's samples and events
@@ -26,6 +28,9 @@ type Options struct {
 
 // steady is how many requests in a row must be answered before the clock starts; slow loads need one.
 const steady = 3
+
+// converge is how long a lab may take if Options say nothing.
+const converge = 30 * time.Second
 
 // undoWithin bounds the healing of what an interrupted drill leaves broken.
 const undoWithin = 15 * time.Second
@@ -41,7 +46,7 @@ func Run(ctx context.Context, lab labs.Lab, d *Drill, o Options) (*Report, error
 		o.Out = io.Discard
 	}
 	if o.Converge <= 0 {
-		o.Converge = 30 * time.Second
+		o.Converge = converge
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -73,6 +78,7 @@ type run struct {
 	got  struct {
 		samples []labs.Sample
 		events  []event.Event
+		origins []OriginReading
 		err     error // why a recorder ended by itself
 	}
 	samplesShown, eventsShown int
@@ -85,7 +91,7 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 		r.ended(recording, "record events", r.lab.Events(recording, func(e event.Event) { r.record(nil, &e) }))
 	})
 	recorders.Go(func() {
-		r.ended(recording, "send requests", r.lab.Sample(recording, r.d.Loads, func(s labs.Sample) { r.record(&s, nil) }))
+		r.ended(recording, "send requests", r.lab.Sample(recording, r.loads(), func(s labs.Sample) { r.record(&s, nil) }))
 	})
 	err := r.conduct(ctx)
 	err = errors.Join(err, r.undo(context.WithoutCancel(ctx)))
@@ -95,12 +101,20 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	r.rec.Samples, r.rec.Events = r.got.samples, r.got.events
+	r.rec.Origins = r.got.origins
 	report := Evaluate(r.d, r.rec)
-	if r.o.KeepSamples {
-		report.Zero, report.Samples, report.Events = r.rec.Zero, r.rec.Samples, r.rec.Events
-	}
+	report.Run, report.Runs = r.o.Run, r.o.Runs
 	r.out.verdicts(report)
 	return report, nil
+}
+
+// loads are the drill's, with the seed.
+func (r *run) loads() []labs.Load {
+	loads := slices.Clone(r.d.Loads)
+	for i := range loads {
+		loads[i].Seed = r.o.Seed
+	}
+	return loads
 }
 
 func (r *run) record(s *labs.Sample, e *event.Event) {
@@ -155,6 +169,14 @@ func (r *run) conduct(ctx context.Context) error {
 	r.mu.Unlock()
 	for _, l := range r.d.Lets {
 		r.out.line(r.rec.Zero, fmt.Sprintf("%s is %s", l.Name, r.rec.Lets[l.Name]))
+	}
+	metering, stop := context.WithCancel(ctx)
+	var meters sync.WaitGroup
+	defer meters.Wait()
+	defer stop()
+	meters.Go(func() { r.rec.Lateness = lateness(metering, r.o.Mono) })
+	if r.d.counts() {
+		meters.Go(func() { r.countOrigins(metering) })
 	}
 	for i := 0; i < len(r.d.Steps); {
 		if err := r.await(ctx, r.d.Steps[i].At); err != nil {
@@ -308,7 +330,7 @@ func (r *run) do(ctx context.Context, steps []Step) error {
 			f.Subject = pop
 		}
 		records[i] = FaultRecord{Fault: s.Fault, At: s.At, Start: r.o.Mono()}
-		r.out.fault(records[i].Start, string(f.Verb)+" "+f.Subject)
+		r.out.fault(records[i].Start, f.String())
 		all.Go(func() {
 			if err := r.lab.Do(ctx, f); err != nil {
 				failed[i] = fmt.Errorf("%s %q: %w", f.Verb, f.Subject, err)
@@ -323,30 +345,29 @@ func (r *run) do(ctx context.Context, steps []Step) error {
 
 // undo heals what the steps so far have broken and no later one has undone, so that the lab can be used again.
 func (r *run) undo(ctx context.Context) error {
-	broken := map[string]labs.Verb{}
 	var order []string
+	broken := map[string][]labs.Verb{}
 	for _, f := range r.rec.Faults {
 		subject := f.Subject
 		if pop, ok := r.rec.Lets[subject]; ok {
 			subject = pop
 		}
-		if undoes(f.Verb) != nil {
-			delete(broken, subject)
+		if undone := undoes(f.Verb); undone != nil {
+			broken[subject] = slices.DeleteFunc(broken[subject], func(v labs.Verb) bool { return slices.Contains(undone, v) })
 			continue
 		}
-		if _, ok := broken[subject]; !ok {
+		if !slices.Contains(order, subject) {
 			order = append(order, subject)
 		}
-		broken[subject] = f.Verb
+		broken[subject] = append(broken[subject], f.Verb)
 	}
 	ctx, cancel := context.WithTimeout(ctx, undoWithin)
 	defer cancel()
 	var errs []error
 	for _, subject := range order {
-		if _, still := broken[subject]; !still {
+		if len(broken[subject]) == 0 {
 			continue
 		}
-		delete(broken, subject) // it stands in order once for each time that it was broken anew
 		if err := r.lab.Do(ctx, labs.Fault{Verb: labs.Heal, Subject: subject}); err != nil {
 			errs = append(errs, fmt.Errorf("heal %q after the drill: %w", subject, err))
 		}

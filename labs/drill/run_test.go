@@ -138,7 +138,7 @@ func TestRunJudgesWhatTheLabDid(t *testing.T) {
 	paper(t, paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
 		t.Helper()
 		var out bytes.Buffer
-		o.Out, o.KeepSamples = &out, true
+		o.Out = &out
 		r, err := Run(t.Context(), lab, d, o)
 		if err != nil {
 			t.Fatal(err)

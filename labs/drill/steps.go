@@ -13,20 +13,20 @@ import (
 
 const endWord = "end"
 
-// breaking are the verbs that do something to their subject; the value is what undoes it.
+// undoes lists what a verb undoes; nil for those that break something.
 func undoes(v labs.Verb) []labs.Verb {
 	switch v {
 	case labs.Undrain:
 		return []labs.Verb{labs.Drain}
 	case labs.Heal:
-		return []labs.Verb{labs.Kill, labs.Freeze, labs.Drain, labs.Cut, labs.Blackhole}
+		return slices.DeleteFunc(labs.Verbs(), func(v labs.Verb) bool { return v == labs.Undrain || v == labs.Heal })
 	}
 	return nil
 }
 
 func verbs() []string {
 	var all []string
-	for _, v := range []labs.Verb{labs.Kill, labs.Freeze, labs.Drain, labs.Undrain, labs.Cut, labs.Blackhole, labs.Heal} {
+	for _, v := range labs.Verbs() {
 		all = append(all, string(v))
 	}
 	return append(all, endWord)
@@ -98,59 +98,4 @@ func (r *reader) follows(before []placed, s placed) {
 		}
 	}
 	s.at.Fail(fmt.Sprintf("nothing was done to %q before that %q could undo", s.Fault.Subject, s.Fault.Verb), "name a subject of an earlier step")
-}
-
-// fault reads "VERB SUBJECT".
-func (r *reader) fault(v conf.Value, text string) (labs.Fault, bool) {
-	if text == "" {
-		return labs.Fault{}, false
-	}
-	verb, subject, _ := strings.Cut(text, " ")
-	f := labs.Fault{Verb: labs.Verb(verb), Subject: strings.Join(strings.Fields(subject), " ")}
-	if !slices.Contains(verbs(), verb) {
-		v.Fail(fmt.Sprintf("unknown verb %q", verb), suggest(verb, "verb", verbs()))
-		return f, false
-	}
-	links, hosts := r.links(), r.hosts(f.Verb)
-	known, kind := hosts, "subject"
-	switch f.Verb {
-	case labs.Cut, labs.Blackhole:
-		known, kind = links, "link"
-	case labs.Heal:
-		known = slices.Concat(hosts, links)
-	}
-	if !slices.Contains(known, f.Subject) {
-		v.Fail(fmt.Sprintf("%s of unknown %s %q", verb, kind, f.Subject), suggest(f.Subject, kind, known))
-		return f, false
-	}
-	return f, true
-}
-
-// links are the names of the topology's links.
-func (r *reader) links() []string {
-	var names []string
-	for _, l := range r.d.topo.Internet.Links {
-		names = append(names, l.Name())
-	}
-	return names
-}
-
-// hosts are the POPs, nodes and lets, and where a process may be meant, the processes of the nodes.
-func (r *reader) hosts(v labs.Verb) []string {
-	var names []string
-	for _, l := range r.d.Lets {
-		names = append(names, l.Name)
-	}
-	for _, p := range r.d.topo.POPs {
-		names = append(names, p.Name)
-	}
-	for _, n := range r.d.topo.Nodes() {
-		names = append(names, n.Name)
-		if v == labs.Kill || v == labs.Freeze || v == labs.Heal {
-			for _, process := range []string{"hub", "dnsd", "popd", "bgpd"} {
-				names = append(names, n.Name+"/"+process)
-			}
-		}
-	}
-	return names
 }

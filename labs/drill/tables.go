@@ -48,10 +48,11 @@ func (ev *evidence) loadReport(p pair) LoadReport {
 	slices.Sort(latencies)
 	if n := len(latencies); n > 0 {
 		r.HitRatio = float64(hits) / float64(n)
-		r.Latency50, r.Latency99 = latencies[n/2], latencies[n*99/100]
+		r.Latency50, r.Latency99 = latencies[rank(0.5, n)], latencies[rank(0.99, n)]
 	}
 	broke, undone := ev.turns()
 	r.Before, r.During, r.After = ev.lastPOP(p, broke), ev.lastPOP(p, undone), ev.lastPOP(p, ev.end+1)
+	r.Answers = ev.answerSpans(p)
 	from, to := ev.bounds(whole)
 	for _, o := range ev.outages(p) {
 		if o.touches(from, to) {
@@ -106,6 +107,7 @@ func (ev *evidence) routerReports() []RouterReport {
 			}
 			r.Withdrawals = append(r.Withdrawals, w)
 		}
+		r.Best = ev.bestSpans(n.Name)
 		all = append(all, r)
 	}
 	return all

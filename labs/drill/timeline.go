@@ -172,6 +172,9 @@ func (t *timeline) verdicts(r *Report) {
 			continue
 		}
 		fmt.Fprintf(t.w, "      %s\n", v.Pos)
+		if v.Cause != "" {
+			fmt.Fprintf(t.w, "      cause: %s\n", v.Cause)
+		}
 		for _, why := range v.Why {
 			fmt.Fprintf(t.w, "      because %s\n", why)
 		}
@@ -186,6 +189,9 @@ func (t *timeline) verdicts(r *Report) {
 		}
 	}
 	fmt.Fprintln(t.w)
+	for _, w := range r.Warnings {
+		fmt.Fprintf(t.w, "WARN  %s\n", w)
+	}
 	if r.Incomplete != "" {
 		fmt.Fprintln(t.w, r.Incomplete)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/local/fabric"
+	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
@@ -58,6 +59,7 @@ type Lab struct {
 	bests   *runner.Bests
 	fabric  *fabric.Fabric
 	users   runner.Users
+	origins []*origin.Server // in the topology's order
 	since   time.Time
 
 	cancel   context.CancelFunc // ends routers, fabric, origins, access ports

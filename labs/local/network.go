@@ -109,6 +109,7 @@ func (l *Lab) startOrigin(ctx context.Context, o *topology.Origin) error {
 	if err != nil {
 		return err
 	}
+	l.origins = append(l.origins, handler)
 	own, err := l.fabric.Origin(o.Host)
 	if err != nil {
 		return err

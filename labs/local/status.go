@@ -17,6 +17,12 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 	for _, n := range l.topo.Internet.Networks {
 		st.Routers = append(st.Routers, labs.RouterStatus{Name: n.Name, Best: l.bests.Of(n.Name)})
 	}
+	for i, o := range l.origins {
+		n := o.Counts()
+		st.Origins = append(st.Origins, labs.OriginStatus{
+			Host: l.topo.Internet.Origins[i].Host, Requests: n.Shared + n.Static + n.Private + n.Limited + n.Bad,
+		})
+	}
 	return st, nil
 }
 

@@ -83,6 +83,7 @@ func Write(dir string, runs []*drill.Report, samples bool) error {
 		write func(io.Writer) error
 	}{
 		{"report.json", func(w io.Writer) error { return JSON(w, runs, samples) }},
+		{"report.html", func(w io.Writer) error { return HTML(w, runs) }},
 		{"report.md", func(w io.Writer) error { return Markdown(w, runs) }},
 		{"junit.xml", func(w io.Writer) error { return JUnit(w, runs) }},
 		{"samples.csv", func(w io.Writer) error { return SamplesCSV(w, runs) }},

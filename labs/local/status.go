@@ -18,10 +18,7 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 		st.Routers = append(st.Routers, labs.RouterStatus{Name: n.Name, Best: l.bests.Of(n.Name)})
 	}
 	for i, o := range l.origins {
-		n := o.Counts()
-		st.Origins = append(st.Origins, labs.OriginStatus{
-			Host: l.topo.Internet.Origins[i].Host, Requests: n.Shared + n.Static + n.Private + n.Limited + n.Bad,
-		})
+		st.Origins = append(st.Origins, labs.OriginStatus{Host: l.topo.Internet.Origins[i].Host, Requests: o.Counts().Requests()})
 	}
 	return st, nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/layout"
+	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -59,6 +60,7 @@ type Lab struct {
 	nodes    *runner.Nodes
 	routers  []*runner.Child
 	bests    *runner.Bests
+	origins  []*origin.Server // as the topology's
 	users    runner.Users
 	since    time.Time
 	turn     runner.Turn
@@ -173,6 +175,9 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 	for _, c := range l.routers {
 		state, pid := c.Status()
 		st.Nodes = append(st.Nodes, labs.NodeStatus{Name: c.Name, State: state, PID: pid, Pss: runner.Pss(pid)})
+	}
+	for i, o := range l.origins {
+		st.Origins = append(st.Origins, labs.OriginStatus{Host: l.topo.Internet.Origins[i].Host, Requests: o.Counts().Requests()})
 	}
 	for _, u := range l.users {
 		st.Clients = append(st.Clients, u.Status(l.bests))

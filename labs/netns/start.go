@@ -186,6 +186,7 @@ func (l *Lab) startOrigin(ctx context.Context, o *topology.Origin) error {
 	if err != nil {
 		return err
 	}
+	l.origins = append(l.origins, handler)
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	l.parts.Go(func() {
 		<-ctx.Done()

@@ -26,7 +26,6 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/layout"
-	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -39,6 +38,7 @@ type Options struct {
 	Binary   string         // the catchment binary, for nodes and routers
 	Doors    []runner.Doors // the host's sockets by which people reach the users, in file order; none are opened here
 	Env      []string       // added to the nodes' environment
+	Split    bool           // each node as three processes (bgpd, dnsd, popd) that the link joins
 	Progress func(string)   // one line a step that takes a while; nil is silent
 	Logger   *slog.Logger   // nil discards
 }
@@ -60,8 +60,7 @@ type Lab struct {
 	nodes    *runner.Nodes
 	routers  []*runner.Child
 	bests    *runner.Bests
-	origins  []*origin.Server // as the topology's
-	users    runner.Users
+	world    *runner.World
 	since    time.Time
 	turn     runner.Turn
 
@@ -176,10 +175,8 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 		state, pid := c.Status()
 		st.Nodes = append(st.Nodes, labs.NodeStatus{Name: c.Name, State: state, PID: pid, Pss: runner.Pss(pid)})
 	}
-	for i, o := range l.origins {
-		st.Origins = append(st.Origins, labs.OriginStatus{Host: l.topo.Internet.Origins[i].Host, Requests: o.Counts().Requests()})
-	}
-	for _, u := range l.users {
+	st.Origins = l.world.Status()
+	for _, u := range l.world.Users {
 		st.Clients = append(st.Clients, u.Status(l.bests))
 	}
 	for _, n := range l.topo.Internet.Networks {
@@ -190,7 +187,7 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 
 // Sample runs the loads from their clients until ctx is done.
 func (l *Lab) Sample(ctx context.Context, loads []labs.Load, fn func(labs.Sample)) error {
-	return l.users.Sample(ctx, loads, fn)
+	return l.world.Users.Sample(ctx, loads, fn)
 }
 
 // Events calls fn for every event from now on.

@@ -8,10 +8,10 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 BUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME  := 30s
 
-.PHONY: help build test check race lab bench fuzz demo peers clean
+.PHONY: help build test check race lab lab-image lab-clab bench fuzz demo peers clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
 
 build: ## bin/catchment, one static binary
 	@mkdir -p bin
@@ -87,3 +87,41 @@ endef
 
 clean: ## remove what make built
 	rm -rf bin
+
+lab-image: build ## the image of every container of a rendered lab: the binary and nothing else
+	tar -c -C $(CURDIR)/bin catchment -C $(CURDIR)/containerlab Dockerfile | docker build -q -t catchment/lab:latest -
+
+LABS ?= $(notdir $(patsubst %/,%,$(dir $(wildcard labs/catalog/*/topology.yaml))))
+
+lab-clab: ## every lab in containers, deployed by containerlab as it is and driven by us, with its drills; LABS="a b" chooses
+	@set -uo pipefail; \
+	skip() { echo "make lab-clab: skipped: $$1"; exit 0; }; \
+	[ "$$(id -u)" = 0 ] || skip 'it needs root'; \
+	command -v docker >/dev/null || skip 'docker is not installed (Debian: docker.io)'; \
+	docker version >/dev/null 2>&1 || skip 'the docker daemon does not answer'; \
+	command -v containerlab >/dev/null || skip 'containerlab is not installed (https://containerlab.dev/install)'; \
+	$(MAKE) --no-print-directory lab-image >/dev/null || exit 1; \
+	routers=ours; image=$${FRR_IMAGE:-quay.io/frrouting/frr:10.5.1}; \
+	if docker image inspect "$$image" >/dev/null 2>&1; then routers='ours frr'; \
+	else echo "without FRR: there is no image $$image here; name one in FRR_IMAGE"; fi; \
+	export CLAB_VERSION_CHECK=disable; failed=; dir=$$(mktemp -d); \
+	for lab in $(LABS); do for router in $$routers; do \
+		name=$$lab-$$router-$$$$; \
+		echo "== $$lab, routers $$router: containerlab deploy"; \
+		./bin/catchment lab render $$lab -o $$dir/$$name --name $$name --router $$router >/dev/null \
+			&& ( cd $$dir/$$name && file=$$(echo *.clab.yml) && containerlab deploy -t $$file >deploy.log 2>&1 \
+				|| { tail -5 deploy.log; false; } ) || failed+=" $$lab/$$router/deploy"; \
+		( cd $$dir/$$name && containerlab destroy -t $$(echo *.clab.yml) --cleanup >/dev/null 2>&1 ); \
+		echo "== $$lab, routers $$router: driven"; \
+		if ./bin/catchment lab up $$lab --name $$name --runner containerlab --router $$router | grep -E '^(deployed|converged)'; then \
+			for drill in labs/catalog/$$lab/drills/*.yaml; do \
+				drill=$$(basename $$drill .yaml); ./bin/catchment drill run $$lab/$$drill --lab $$name >$$dir/drill.log 2>&1; rc=$$?; \
+				case $$rc in \
+				0) tail -1 $$dir/drill.log;; \
+				3) echo "SKIP  $$drill: $$(tail -1 $$dir/drill.log)";; \
+				*) tail -40 $$dir/drill.log; failed+=" $$lab/$$router/$$drill";; esac; \
+			done; \
+			./bin/catchment lab down --lab $$name >/dev/null || failed+=" $$lab/$$router/down"; \
+		else failed+=" $$lab/$$router/up"; fi; \
+	done; done; rm -rf $$dir; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }

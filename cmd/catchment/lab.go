@@ -26,7 +26,7 @@ func (a *app) lab() *cobra.Command {
   catchment lab down`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labRouter(), a.labHold(), a.labStatus(), a.labExec(), a.labDown())
+	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labRouter(), a.labHold(), a.labMachine(), a.labEdge(), a.labStatus(), a.labExec(), a.labRender(), a.labDown())
 	return cmd
 }
 
@@ -68,7 +68,7 @@ func (a *app) labArg(args []string) string {
 }
 
 func (a *app) labUp() *cobra.Command {
-	var name, kind string
+	var name, kind, router string
 	cmd := &cobra.Command{
 		Use: "up [LAB|DIR]", Short: "Bring a lab up and return when every client is served", Args: cobra.MaximumNArgs(1),
 		Example: `  catchment lab up quickstart
@@ -84,7 +84,7 @@ func (a *app) labUp() *cobra.Command {
 					name = filepath.Base(abs)
 				}
 			}
-			if err := a.spawnRunner(cmd.Context(), order{lab: lab, name: name, runner: kind, tell: a.out}); err != nil {
+			if err := a.spawnRunner(cmd.Context(), order{lab: lab, name: name, runner: kind, router: router, tell: a.out}); err != nil {
 				return err
 			}
 			return a.showStatus(cmd.Context(), name)
@@ -92,6 +92,7 @@ func (a *app) labUp() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "name", "", "what to call this lab (default: the folder's name)")
 	runnerFlag(cmd, &kind)
+	routerFlag(cmd, &router)
 	return cmd
 }
 

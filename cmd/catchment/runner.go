@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/catchment-net/catchment/containerlab"
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/labs"
@@ -41,10 +42,14 @@ const (
 )
 
 // runners are the ways to run a lab. `auto` is the one that works everywhere.
-func runners() []string { return []string{"local", "netns"} }
+func runners() []string { return []string{"local", "netns", "containerlab"} }
 
 func runnerFlag(cmd *cobra.Command, kind *string) {
-	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: local (a process for each POP node, no rights needed) or netns (a network namespace for each machine); auto is local")
+	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: local (a process for each POP node, no rights needed) netns (a network namespace for each machine) or containerlab (a container for each machine); auto is local")
+}
+
+func routerFlag(cmd *cobra.Command, router *string) {
+	cmd.Flags().StringVar(router, "router", "", "what routes in containers: ours or frr (default: what the topology says)")
 }
 
 // wantRunner checks the wanted runner and puts a real one in the place of `auto`.
@@ -55,14 +60,18 @@ func wantRunner(kind *string) error {
 	if !slices.Contains(runners(), *kind) {
 		return fmt.Errorf("runner %q: want auto, %s", *kind, strings.Join(runners(), " or "))
 	}
-	if *kind != "netns" {
-		return nil
+	var err error
+	switch *kind {
+	case "netns":
+		self, exeErr := os.Executable()
+		if exeErr != nil {
+			return fmt.Errorf("find own binary: %w", exeErr)
+		}
+		err = netns.Able(self)
+	case "containerlab":
+		err = containerlab.Able(context.Background())
 	}
-	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find own binary: %w", err)
-	}
-	if err := netns.Able(self); err != nil {
 		return &daemon.ExitError{Code: daemon.CannotRun, Err: err}
 	}
 	return nil
@@ -71,6 +80,7 @@ func wantRunner(kind *string) error {
 // order is a lab to be brought up.
 type order struct {
 	lab, name, runner string
+	router            string   // what routes in containers; "" leaves it to the topology
 	split             bool     // a node's daemons are processes of their own, as a drill wants that breaks one of them
 	lifeline          *os.File // the lab ends when the other end of this pipe closes; nil lets it outlive this process
 	tell              io.Writer
@@ -88,7 +98,7 @@ func (a *app) spawnRunner(ctx context.Context, o order) error {
 	}
 	defer r.Close()
 	defer w.Close()
-	cmd := exec.Command(self, "lab", "serve", o.lab, "--name", o.name, "--runner", o.runner, "--root", runner.StateRoot()) //nolint:noctx // it outlives this command
+	cmd := exec.Command(self, "lab", "serve", o.lab, "--name", o.name, "--runner", o.runner, "--router", o.router, "--root", runner.StateRoot()) //nolint:noctx // it outlives this command
 	if o.split {
 		cmd.Args = append(cmd.Args, "--split")
 	}
@@ -222,6 +232,7 @@ func (a *app) labServe() *cobra.Command {
 	cmd.Flags().StringVar(&o.name, "name", "", "what to call this lab")
 	cmd.Flags().StringVar(&o.runner, "runner", "local", "how to run it")
 	cmd.Flags().BoolVar(&o.split, "split", false, "run a node's daemons as processes of their own")
+	routerFlag(cmd, &o.router)
 	cmd.Flags().StringVar(&root, "root", runner.StateRoot(), "the folder of the labs' run-time files")
 	return cmd
 }
@@ -245,6 +256,9 @@ type upLab interface {
 	Serve(ctx context.Context, ready func()) error
 }
 
+// downWithin bounds the end of a lab; fifty containers take ten seconds.
+const downWithin = time.Minute
+
 // serveLab brings a lab up, serves it until its end, and takes everything away again.
 func (a *app) serveLab(ctx context.Context, o order, root string, tell func(progress)) error {
 	dir, label, remove, err := openLab(o.lab)
@@ -260,7 +274,7 @@ func (a *app) serveLab(ctx context.Context, o order, root string, tell func(prog
 		return err
 	}
 	err = l.Serve(ctx, func() { tell(progress{Up: true}) })
-	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downWithin)
 	defer cancel()
 	return errors.Join(err, l.Down(down))
 }
@@ -271,7 +285,14 @@ func (a *app) upLab(ctx context.Context, o order, dir, root string, tell func(st
 		return nil, fmt.Errorf("find own binary: %w", err)
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if o.runner == "netns" {
+	switch o.runner {
+	case "containerlab":
+		if o.split {
+			err := &labs.CannotError{What: "break one daemon of a node in containers, whose nodes are one process each", Fix: "use --runner local"}
+			return nil, &daemon.ExitError{Code: daemon.CannotRun, Err: err}
+		}
+		return containerlab.Up(ctx, containerlab.RunOptions{Dir: dir, Name: o.name, Root: root, Router: o.router, Progress: tell, Logger: log})
+	case "netns":
 		if err := netns.Settle(); err != nil {
 			return nil, err
 		}

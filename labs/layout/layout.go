@@ -53,7 +53,7 @@ type Interface struct {
 
 	Relation Relation // what the machine at the other end is to this one
 	Prepend  int      // how often this end adds its ASN towards the other
-	Default  bool     // this end announces a default route to the other: it sells a POP transit
+	Default  bool     // this end announces a default route to the other: it sells a POP transit, or is all that the POP has
 }
 
 // Relation says what a neighbour is to a machine.
@@ -113,6 +113,9 @@ func New(t *topology.Topology) (*Plan, error) {
 			}
 		}
 	}
+	for _, m := range p.Machines {
+		m.wayOut()
+	}
 	if len(p.Wires) > maxWires {
 		return nil, fmt.Errorf("lab %q has %d cables; 169.254.0.0/16 has addresses for %d", t.Name, len(p.Wires), maxWires)
 	}
@@ -148,6 +151,17 @@ func (p *Plan) wire(l *topology.Link, a, b *Machine) {
 	}
 	w.A.Prepend = l.Prepend
 	p.Wires = append(p.Wires, w)
+}
+
+// wayOut has the peers of a node announce a default route to it where nobody sells it transit. Without one it could not
+// reach the other POPs: it refuses their prefixes, whose paths hold its own ASN.
+func (m *Machine) wayOut() {
+	if m.Node == nil || slices.ContainsFunc(m.Interfaces, func(i *Interface) bool { return i.Relation == Provider }) {
+		return
+	}
+	for _, i := range m.Interfaces {
+		i.Peer.Default = true
+	}
 }
 
 // plug adds an interface to a machine, with the address of one end of the wire.

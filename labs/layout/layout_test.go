@@ -70,7 +70,7 @@ arc as 64496 id 10.0.0.1 own [203.0.113.129] prefixes [203.0.113.128/28]
   route 203.0.113.2/32 via 169.254.0.2
   route 2001:db8:a1::2/128 via fdca:c47c:1ab::2
 berlin as 64501 id 10.0.0.2 own [198.51.100.1 2001:db8:c1::1] prefixes [198.51.100.0/27 2001:db8:c1::/48]
-  eth1 [169.254.0.4/31 fdca:c47c:1ab::4/127] to nyc1, a peer, prepend 0, default false
+  eth1 [169.254.0.4/31 fdca:c47c:1ab::4/127] to nyc1, a peer, prepend 0, default true
   eth2 [169.254.0.6/31 fdca:c47c:1ab::6/127] to arc, a provider, prepend 0, default false
   route 203.0.113.17/32 via 169.254.0.5
   route 2001:db8:a2::1/128 via fdca:c47c:1ab::5

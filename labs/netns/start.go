@@ -7,17 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/catchment-net/catchment/internal/underlay"
-	"github.com/catchment-net/catchment/labs"
-	"github.com/catchment-net/catchment/labs/layout"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
-	"github.com/catchment-net/catchment/topology"
 )
 
 // start starts routers, origins, nodes and users.
@@ -154,7 +150,7 @@ func (l *Lab) startNode(ctx context.Context, m *machine) error {
 		return err
 	}
 	file := filepath.Join(dir, "lab.json")
-	around := surroundings(m.Machine)
+	around := router.SurroundingsOf(m.Machine)
 	around.Clock = l.nodes.Clock(m.Name)
 	if err := around.Write(file); err != nil {
 		return err
@@ -167,19 +163,6 @@ func (l *Lab) startNode(ctx context.Context, m *machine) error {
 	}
 	l.parts.Go(func() { l.nodes.Follow(ctx, m.Name) })
 	return nil
-}
-
-// surroundings are a node's neighbours over its cables.
-func surroundings(m *layout.Machine) *labs.Surroundings {
-	s := &labs.Surroundings{Kernel: true}
-	for _, i := range m.Interfaces {
-		far := i.Peer.Machine
-		s.BGPListen = append(s.BGPListen, netip.AddrPortFrom(i.V4, topology.PortBGP))
-		s.Neighbors = append(s.Neighbors, labs.NeighborOnHost{
-			Name: far.Name, Address: i.Peer.V4, ASN: far.ASN, Local: i.V4, Local6: i.V6, Relation: string(i.Relation), Prepend: i.Prepend,
-		})
-	}
-	return s
 }
 
 // noMachine is the error about a machine that is not there.

@@ -26,22 +26,18 @@ type fleetView struct {
 const pollEvery = 20 * time.Millisecond
 
 // Converge waits until missing says that nothing is missing and every node sees every service of every POP up and hears
-// every node. It fails when a process ends by itself or ctx does.
-func (n *Nodes) Converge(ctx context.Context, missing func() string) error {
+// every node. It fails when a node has ended by itself or ctx does.
+func (f *Fleet) Converge(ctx context.Context, missing func() string) error {
 	for {
 		what := missing()
 		if what == "" {
-			what = n.missing(ctx)
+			what = f.missing(ctx)
 		}
 		if what == "" {
 			return nil
 		}
-		for _, node := range n.Topology.Nodes() {
-			for _, c := range n.children[node.Name] {
-				if state, _ := c.Status(); state == Exited {
-					return fmt.Errorf("%s ended while the lab came up: %s", c.Name, c.LastWords())
-				}
-			}
+		if err := f.Ended(); err != nil {
+			return fmt.Errorf("while the lab came up, %w", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -52,14 +48,14 @@ func (n *Nodes) Converge(ctx context.Context, missing func() string) error {
 }
 
 // missing says what the nodes still wait for; empty when nothing.
-func (n *Nodes) missing(ctx context.Context) string {
-	for _, node := range n.Topology.Nodes() {
+func (f *Fleet) missing(ctx context.Context) string {
+	for _, node := range f.Topology.Nodes() {
 		var v fleetView
-		c := admin.Client{Socket: n.Admin(node.Name)}
+		c := admin.Client{Socket: f.Admin(node.Name)}
 		if err := c.Get(ctx, "/v1/status", &v); err != nil {
 			return fmt.Sprintf("node %s does not answer yet: %v", node.Name, err)
 		}
-		for _, p := range n.Topology.POPs {
+		for _, p := range f.Topology.POPs {
 			for _, service := range []string{"dns", "web"} {
 				if state := v.View.POPs[p.Name].Services[service].State; state != "up" {
 					return fmt.Sprintf("%s sees %s of %s as %q", node.Name, service, p.Name, state)

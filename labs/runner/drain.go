@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -39,16 +40,16 @@ func (d *drains) has(subject string) bool {
 
 // Drain asks for a drain as an operator does: through the admin socket of a node that runs, one of the subject's own
 // where there is one.
-func (n *Nodes) Drain(ctx context.Context, subject string, on bool) error {
-	if n.Topology.POP(subject) == nil && n.Topology.Node(subject) == nil {
-		return n.Unknown(subject)
+func (f *Fleet) Drain(ctx context.Context, subject string, on bool) error {
+	if f.Topology.POP(subject) == nil && f.Topology.Node(subject) == nil {
+		return fmt.Errorf("the lab has no POP or node called %q", subject)
 	}
 	// A node that has just been started again does not answer yet.
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	for {
-		err := n.askDrain(ctx, subject, on)
-		if err == nil || !n.anyAlive() {
+		err := f.askDrain(ctx, subject, on)
+		if err == nil || !f.anyAlive() {
 			return err
 		}
 		select {
@@ -59,28 +60,26 @@ func (n *Nodes) Drain(ctx context.Context, subject string, on bool) error {
 	}
 }
 
-func (n *Nodes) anyAlive() bool {
-	for _, processes := range n.children {
-		if state, _ := processes[0].Status(); state == Alive {
-			return true
-		}
-	}
-	return false
+// Drained reports whether a drain of that subject stands.
+func (f *Fleet) Drained(subject string) bool { return f.drains.has(subject) }
+
+func (f *Fleet) anyAlive() bool {
+	return slices.ContainsFunc(f.Topology.Nodes(), func(n *topology.Node) bool { return f.Alive(n.Name) })
 }
 
 // askDrain asks each running node in turn until one takes the request.
-func (n *Nodes) askDrain(ctx context.Context, subject string, on bool) error {
-	nodes := n.Topology.Nodes()
+func (f *Fleet) askDrain(ctx context.Context, subject string, on bool) error {
+	nodes := f.Topology.Nodes()
 	slices.SortStableFunc(nodes, func(a, b *topology.Node) int { return rank(a, subject) - rank(b, subject) })
 	var errs []error
 	for _, node := range nodes {
-		if state, _ := n.children[node.Name][0].Status(); state != Alive {
+		if !f.Alive(node.Name) {
 			continue
 		}
-		c := admin.Client{Socket: n.Admin(node.Name)}
-		err := c.Post(ctx, "/v1/intents", intentRequest{Target: subject, Drain: on, Why: "a drill", By: "lab " + n.Lab}, nil)
+		c := admin.Client{Socket: f.Admin(node.Name)}
+		err := c.Post(ctx, "/v1/intents", intentRequest{Target: subject, Drain: on, Why: "a drill", By: "lab " + f.Lab}, nil)
 		if err == nil {
-			n.drains.set(subject, on)
+			f.drains.set(subject, on)
 			return nil
 		}
 		errs = append(errs, err)

@@ -10,10 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
-	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/wallclock"
 	"github.com/catchment-net/catchment/labs"
@@ -40,8 +39,47 @@ type Nodes struct {
 	Logger   *slog.Logger
 
 	children map[string][]*Child // a node's processes, the one with its hub first
-	drains   drains
 	machines machines
+	fleet    Fleet
+	fleeted  sync.Once // guards the making of fleet
+}
+
+// asFleet is what the nodes' admin sockets show.
+func (n *Nodes) asFleet() *Fleet {
+	n.fleeted.Do(func() {
+		n.fleet.Lab, n.fleet.Topology, n.fleet.Ring, n.fleet.Logger = n.Lab, n.Topology, n.Ring, n.Logger
+		n.fleet.Admin, n.fleet.Ended = n.Admin, n.ended
+		n.fleet.Alive = func(node string) bool {
+			state, _ := n.children[node][0].Status()
+			return state == Alive
+		}
+	})
+	return &n.fleet
+}
+
+// Drain asks for a drain, or for its end (Fleet.Drain).
+func (n *Nodes) Drain(ctx context.Context, subject string, on bool) error {
+	return n.asFleet().Drain(ctx, subject, on)
+}
+
+// Converge waits until missing says that nothing is missing and the nodes agree (Fleet.Converge).
+func (n *Nodes) Converge(ctx context.Context, missing func() string) error {
+	return n.asFleet().Converge(ctx, missing)
+}
+
+// Follow copies a node's events into the lab's (Fleet.Follow).
+func (n *Nodes) Follow(ctx context.Context, node string) { n.asFleet().Follow(ctx, node) }
+
+// ended is the first process that has ended by itself.
+func (n *Nodes) ended() error {
+	for _, node := range n.Topology.Nodes() {
+		for _, c := range n.children[node.Name] {
+			if state, _ := c.Status(); state == Exited {
+				return fmt.Errorf("%s ended: %s", c.Name, c.LastWords())
+			}
+		}
+	}
+	return nil
 }
 
 // Admin is a node's admin socket.
@@ -84,24 +122,6 @@ func (n *Nodes) exited(name, state string, err error) {
 	}
 	node, _, _ := strings.Cut(name, "/")
 	n.Ring.Add(event.Event{Node: node, Kind: event.Process, Subject: name, State: Exited, Cause: fmt.Sprint(err)})
-}
-
-// Follow copies a node's events into the lab's, over every restart of the node, until ctx is done.
-func (n *Nodes) Follow(ctx context.Context, node string) {
-	for ctx.Err() == nil {
-		// A new process counts its events from zero again.
-		err := admin.Client{Socket: n.Admin(node)}.Events(ctx, 0, func(line admin.Line) error {
-			n.Ring.Add(line.Event)
-			return nil
-		})
-		if err != nil && ctx.Err() == nil {
-			n.Logger.Debug("events of node ended", "node", node, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 // Stop ends all nodes, whatever their states.
@@ -207,7 +227,7 @@ func (n *Nodes) Heal(ctx context.Context, subject string) error {
 			err = errors.Join(err, c.Start())
 		}
 	}
-	if err == nil && n.drains.has(subject) {
+	if err == nil && n.asFleet().Drained(subject) {
 		err = n.Drain(ctx, subject, false)
 	}
 	return err

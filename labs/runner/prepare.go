@@ -26,7 +26,12 @@ func Prepare(s *State, lab string, t *topology.Topology) error {
 	if err := keys.Init(s.File(KeysFolder), fleet, time.Now()); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(s.File(GeodataFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	return WriteGeodata(s.File(GeodataFile), t)
+}
+
+// WriteGeodata writes the lab's own geodata. The same topology gives the same bytes.
+func WriteGeodata(path string, t *topology.Topology) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("make geodata of the lab: %w", err)
 	}

@@ -14,7 +14,10 @@ func (s *Server) speak(ctx context.Context, sp *speaker.Speaker) error {
 	if !s.o.Kernel {
 		return sp.Run(ctx)
 	}
-	sync, err := fib.New(fib.Options{Paths: sp.RIB, OnLink: func(l fib.Link) { s.linkChanged(sp, l) }, Logger: s.o.Logger})
+	s.mu.Lock()
+	source := s.conf.node.Addrs
+	s.mu.Unlock()
+	sync, err := fib.New(fib.Options{Paths: sp.RIB, Source: source, OnLink: func(l fib.Link) { s.linkChanged(sp, l) }, Logger: s.o.Logger})
 	if err != nil {
 		return err
 	}

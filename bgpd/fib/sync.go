@@ -19,6 +19,8 @@ type Options struct {
 	Paths func(netip.Prefix) ([]speaker.Best, error)
 	// Static are routes that are there whatever BGP says.
 	Static map[netip.Prefix]netip.Addr
+	// Source is what this host's own packets come from (Open).
+	Source []netip.Addr
 	// OnLink is called when a link has lost or got its carrier; nil means nobody listens.
 	OnLink func(Link)
 	Logger *slog.Logger // nil discards
@@ -69,7 +71,7 @@ const retryEvery = 100 * time.Millisecond
 
 // Run puts routes in place until ctx is done, in the network namespace of the calling thread; then it removes them.
 func (s *Sync) Run(ctx context.Context) error {
-	t, err := Open()
+	t, err := Open(s.o.Source...)
 	if err != nil {
 		return err
 	}

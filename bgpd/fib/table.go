@@ -20,19 +20,22 @@ import (
 // Table is the part of the kernel's main routing table that is ours, in the network namespace of the thread that opened
 // it. It is safe for concurrent use.
 type Table struct {
-	h *netlink.Handle
+	h      *netlink.Handle
+	source []netip.Addr // what packets of this host that follow our routes come from, at most one of each family
 }
 
 // protocol marks our routes (rtnetlink(7), RTPROT_BGP), so that what a predecessor left can be told from others'.
 const protocol = unix.RTPROT_BGP
 
-// Open takes over the routes of the present network namespace and removes what a predecessor left.
-func Open() (*Table, error) {
+// Open takes over the routes of the present network namespace and removes what a predecessor left. The sources, at most
+// one of each family, are what this host's own packets come from that follow our routes, unless their socket says
+// otherwise; without any it is the address of the link, which may mean nothing to whom they go to.
+func Open(source ...netip.Addr) (*Table, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open routing table: %w", err)
 	}
-	t := &Table{h}
+	t := &Table{h: h, source: source}
 	left, err := t.list()
 	if err != nil {
 		h.Close()
@@ -109,6 +112,11 @@ func (t *Table) Set(prefix netip.Prefix, hops []netip.Addr) error {
 			return fmt.Errorf("remove route to %q: %w", prefix, err)
 		}
 		return nil
+	}
+	for _, a := range t.source {
+		if a.Is4() == prefix.Addr().Is4() {
+			r.Src = a.AsSlice()
+		}
 	}
 	if len(hops) == 1 {
 		r.Gw = hops[0].AsSlice()

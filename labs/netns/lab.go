@@ -234,9 +234,7 @@ func (l *Lab) Down(context.Context) error {
 		var errs []error
 		if l.nodes != nil {
 			l.nodes.Stop()
-			for _, c := range l.routers {
-				c.Stop()
-			}
+			runner.StopAll(l.routers)
 			errs = append(errs, l.house.Close())
 		}
 		if l.cancel != nil {

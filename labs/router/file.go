@@ -15,6 +15,7 @@ type File struct {
 	ASN       uint32           `json:"asn"`
 	RouterID  netip.Addr       `json:"router_id"`
 	Prefixes  []netip.Prefix   `json:"prefixes"`
+	Source    []netip.Addr     `json:"source,omitempty"` // what the machine's own packets come from; at most one of each family
 	Neighbors []NeighborOnLink `json:"neighbors"`
 	Static    []layout.Host    `json:"static"`
 	Changes   string           `json:"changes"` // unix socket that takes each Change as a line of JSON; "" sends none
@@ -37,7 +38,7 @@ type NeighborOnLink struct {
 // FileOf is the file of a network's router. Of two routers the one of the lower router id connects; to a POP's node and
 // to software that is not ours, the router does.
 func FileOf(m *layout.Machine) File {
-	f := File{Name: m.Name, ASN: m.ASN, RouterID: m.RouterID, Prefixes: m.Prefixes, Static: m.Hosts()}
+	f := File{Name: m.Name, ASN: m.ASN, RouterID: m.RouterID, Prefixes: m.Prefixes, Source: m.Clients, Static: m.Hosts()}
 	for _, i := range m.Interfaces {
 		far := i.Peer.Machine
 		f.Neighbors = append(f.Neighbors, NeighborOnLink{

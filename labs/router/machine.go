@@ -71,7 +71,7 @@ func newMachine(f *File, log *slog.Logger) (*machine, error) {
 	for _, h := range f.Static {
 		static[h.Prefix] = h.Via
 	}
-	m.sync, err = fib.New(fib.Options{Paths: m.router.RIB, Static: static, OnLink: m.link, Logger: log})
+	m.sync, err = fib.New(fib.Options{Paths: m.router.RIB, Static: static, Source: f.Source, OnLink: m.link, Logger: log})
 	return m, err
 }
 

@@ -126,11 +126,20 @@ func (n *Nodes) exited(name, state string, err error) {
 
 // Stop ends all nodes, whatever their states.
 func (n *Nodes) Stop() {
+	var all []*Child
 	for _, processes := range n.children {
-		for _, c := range processes {
-			c.Stop()
-		}
+		all = append(all, processes...)
 	}
+	StopAll(all)
+}
+
+// StopAll ends processes at once, so that it takes as long as the slowest of them.
+func StopAll(all []*Child) {
+	var group sync.WaitGroup
+	for _, c := range all {
+		group.Go(c.Stop)
+	}
+	group.Wait()
 }
 
 // Status lists the processes in the order of the topology.

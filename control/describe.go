@@ -82,10 +82,16 @@ func (d describer) internet(i topology.Internet) {
 		return
 	}
 	d.line(0, "internet:")
+	d.line(1, "router: %s", i.Router)
 	d.line(1, "networks:")
 	for _, n := range i.Networks {
-		d.line(2, "%s: {asn: %d, at: %s, users: %s, prefixes: %s}", n.Name, n.ASN, place(n.At), number(n.Users), list(n.Prefixes))
+		resolver := "" // there is no word for none
+		if n.Resolver != nil {
+			resolver = ", resolver: " + n.Resolver.Name
+		}
+		d.line(2, "%s: {asn: %d, at: %s, users: %s, prefixes: %s, router: %s%s}", n.Name, n.ASN, place(n.At), number(n.Users), list(n.Prefixes), n.Router, resolver)
 	}
+	d.resolution(i)
 	d.line(1, "origins:")
 	for _, o := range i.Origins {
 		d.line(2, "%s: {in: %s, at: %s, prefixes: %s, limit: %s}  # derived: addresses %s", o.Host, o.In.Name, place(o.At), list(o.Prefixes), rate(o.Limit), list(o.Addrs))
@@ -97,6 +103,26 @@ func (d describer) internet(i topology.Internet) {
 			bits = scaled(l.Rate, "bit/s")
 		}
 		d.line(2, "%s: {delay: %s, jitter: %s, loss: %s%%, rate: %s, prepend: %d}", l.Name(), conf.Span(l.Delay), conf.Span(l.Jitter), number(l.Loss*100), bits, l.Prepend)
+	}
+}
+
+// resolution is what a lab runs between its clients and our name servers.
+func (d describer) resolution(i topology.Internet) {
+	if len(i.Resolvers) > 0 {
+		d.line(1, "resolvers:")
+	}
+	for _, r := range i.Resolvers {
+		d.line(2, "%s: {in: %s, ecs: %t, min_ttl: %s, software: %s}  # derived: addresses %s", r.Name, r.In.Name, r.ECS, conf.Span(r.MinTTL), r.Software, list(r.Addrs))
+	}
+	if len(i.NameServers) > 0 {
+		d.line(1, "nameservers:")
+	}
+	for _, n := range i.NameServers {
+		zones := make([]string, len(n.Zones))
+		for k, z := range n.Zones {
+			zones[k] = fmt.Sprintf("%q: %s", z.Origin, z.File)
+		}
+		d.line(2, "%s: {in: %s, at: %s, prefixes: %s, zones: {%s}}  # derived: addresses %s", n.Host, n.In.Name, place(n.At), list(n.Prefixes), strings.Join(zones, ", "), list(n.Addrs))
 	}
 }
 

@@ -52,7 +52,7 @@ func folderLabel(dir string) string {
 	return filepath.ToSlash(filepath.Clean(dir))
 }
 
-// readFolder reads topology.yaml and everything in sites/ and zones/.
+// readFolder reads topology.yaml and everything in sites/, zones/ and parent/.
 func readFolder(fsys fs.FS) (map[string][]byte, error) {
 	list, err := listFolder(fsys)
 	if err != nil {
@@ -90,7 +90,7 @@ func listFolder(fsys fs.FS) ([]listed, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, folder := range []string{SitesFolder, ZonesFolder} {
+	for _, folder := range folders() {
 		entries, err := fs.ReadDir(fsys, folder)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -1,4 +1,4 @@
-// Package control turns a folder (topology.yaml, sites/, zones/) into one immutable Snapshot, watches the folder for
+// Package control turns a folder (topology.yaml, sites/, zones/, and parent/ in a lab) into one immutable Snapshot, watches the folder for
 // changes, and keeps the last good copy in a node's state directory.
 //
 //	folder ──Load──► files ──Parse──► Snapshot ──► the node's daemons
@@ -25,6 +25,7 @@ const (
 	TopologyFile = "topology.yaml"
 	SitesFolder  = "sites"
 	ZonesFolder  = "zones"
+	ParentFolder = topology.ParentFolder // zones that a lab's name servers of others serve
 )
 
 // Snapshot is one immutable configuration, checked as a whole.
@@ -32,6 +33,7 @@ type Snapshot struct {
 	Topology *topology.Topology
 	Sites    []*site.Site      // by file name
 	Zones    []Zone            // by file name
+	Parents  map[string]Zone   // what a lab's name servers of others serve, by file as topology.ServedZone has it
 	Files    map[string][]byte // what it was made of: "topology.yaml", "sites/shop.yaml", "zones/shop.example"
 	Digest   string            // of names and contents of Files, in hexadecimal
 }
@@ -120,11 +122,12 @@ func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
 		}
 		doc := conf.Plain(label(file), files[file])
 		docs = append(docs, doc)
-		if z, ok := readZone(doc, path.Base(file), files[file]); ok {
+		if z, ok := readZone(doc, originOf(path.Base(file)), files[file]); ok {
 			s.Zones = append(s.Zones, z)
 		}
 	}
 	checkHosts(hosts, s.Zones, names)
+	docs = append(docs, s.readParents(checked, doc, label)...)
 	var errs []error
 	for _, d := range docs {
 		errs = append(errs, d.Err())
@@ -179,11 +182,14 @@ func checkHosts(hosts []claimedHost, zones []Zone, files []string) {
 	}
 }
 
+// folders are those whose files belong to a Snapshot.
+func folders() []string { return []string{SitesFolder, ZonesFolder, ParentFolder} }
+
 // relevant leaves out what is no part of a Snapshot.
 func relevant(files map[string][]byte) map[string][]byte {
 	kept := map[string][]byte{}
 	for name, text := range files {
-		if name == TopologyFile || path.Dir(name) == SitesFolder || path.Dir(name) == ZonesFolder {
+		if name == TopologyFile || slices.Contains(folders(), path.Dir(name)) {
 			kept[name] = text
 		}
 	}

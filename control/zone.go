@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,11 +28,11 @@ type zoneFacts struct {
 func originOf(base string) string { return dns.Fqdn(strings.ToLower(base)) }
 
 // readZone reads a master file as far as it must be right for a name server to load it.
-func readZone(doc *conf.Doc, base string, text []byte) (Zone, bool) {
-	z := Zone{Origin: originOf(base), File: doc.File(), Text: text}
+func readZone(doc *conf.Doc, origin string, text []byte) (Zone, bool) {
+	z := Zone{Origin: origin, File: doc.File(), Text: text}
 	z.facts = zoneFacts{addrs: map[string][]netip.Addr{}, cnames: map[string]bool{}, cuts: map[string]bool{}}
-	if why := conf.HostFault(strings.TrimSuffix(z.Origin, ".")); why != "" && strings.Contains(z.Origin[:len(z.Origin)-1], ".") {
-		doc.Fail(0, 0, fmt.Sprintf("the file's name %q %s", base, why), "name it after its zone: zones/shop.example")
+	if why := conf.HostFault(strings.TrimSuffix(origin, ".")); why != "" && strings.Contains(origin[:len(origin)-1], ".") {
+		doc.Fail(0, 0, fmt.Sprintf("the file's name %q %s", path.Base(doc.File()), why), "name it after its zone: zones/shop.example")
 		return z, false
 	}
 	counter := &lineReader{text: text}

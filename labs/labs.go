@@ -137,6 +137,7 @@ type Sample struct {
 	DNSServer netip.Addr   `json:"dns_server"`
 	DNSNode   string       `json:"dns_node,omitempty"` // who answered, by NSID
 	DNSError  string       `json:"dns_error,omitempty"`
+	Resolver  string       `json:"resolver,omitempty"` // whom the client asked; "" for the name servers themselves
 
 	Views []View `json:"views,omitempty"` // of a load with DNS: what each name server said
 }

@@ -15,6 +15,7 @@ type Surroundings struct {
 	BGPListen []netip.AddrPort `json:"bgp_listen"`       // where its speaker waits for its neighbours
 	Neighbors []NeighborOnHost `json:"neighbors"`
 	Kernel    bool             `json:"kernel,omitempty"` // its routes go into the kernel of a machine of its own
+	Clock     string           `json:"clock,omitempty"`  // file by which a drill sets the wall clock (internal/wallclock); "" for the host's
 }
 
 // NeighborOnHost is a router of the lab as a node's speaker sees it. It is the router that connects.

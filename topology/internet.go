@@ -20,11 +20,22 @@ type declared struct {
 
 // internet reads the world around the network.
 func (r *reader) internet(v conf.Value) {
-	f := v.Fields("networks", "origins", "links")
+	f := v.Fields("router", "networks", "resolvers", "nameservers", "origins", "links")
+	r.t.Internet.Router = Ours
+	if s := f.Get("router"); s.Exists() {
+		r.t.Internet.Router = s.Enum(FRR, Ours)
+	}
 	for _, e := range f.Get("networks").Entries() {
 		if n := r.network(e); n != nil {
 			r.t.Internet.Networks = append(r.t.Internet.Networks, n)
 		}
+	}
+	for _, e := range f.Get("resolvers").Entries() {
+		r.resolver(e)
+	}
+	r.useResolvers()
+	for _, e := range f.Get("nameservers").Entries() {
+		r.nameServer(e)
 	}
 	for _, e := range f.Get("origins").Entries() {
 		if o := r.origin(e); o != nil {
@@ -41,12 +52,18 @@ func (r *reader) internet(v conf.Value) {
 }
 
 func (r *reader) network(e conf.Entry) *Network {
-	f := e.Value.Fields("asn", "at", "users", "prefixes")
+	f := e.Value.Fields("asn", "at", "users", "prefixes", "resolver", "router")
 	name, ok := r.name("network", e.Key)
 	n := &Network{
 		Name: name,
 		ASN:  r.asn(f.Need("asn", "write its AS number")),
 		At:   readPlace(f.Need("at", "write where it is: an IATA city code such as FRA")),
+	}
+	if n.Router = r.t.Internet.Router; f.Get("router").Exists() {
+		n.Router = f.Get("router").Enum(FRR, Ours)
+	}
+	if asks := f.Get("resolver"); asks.Exists() {
+		r.asks = append(r.asks, ask{n, asks})
 	}
 	if before, used := r.asns[n.ASN]; used {
 		f.Get("asn").Fail(fmt.Sprintf("network %q has the asn of %q at %s", name, before.kind, before.at.Pos()), "give each network its own")
@@ -92,35 +109,66 @@ func (r *reader) prefixes(owner string, v conf.Value) []netip.Prefix {
 func (r *reader) origin(e conf.Entry) *Origin {
 	f := e.Value.Fields("in", "at", "prefixes", "limit")
 	o := &Origin{Host: conf.HostName(e.Key, "origin"), Limit: f.Get("limit").Rate()}
-	in := f.Need("in", "name the network whose router it hangs on")
-	if name := in.Word(); name != "" {
-		o.In = r.networks[name]
-		if o.In == nil {
-			in.Fail(fmt.Sprintf("origin %q is in the unknown network %q", o.Host, name), r.nearestNetwork(name))
-		} else {
-			o.At = o.In.At
-		}
-	}
-	if at := f.Get("at"); at.Exists() {
-		o.At = readPlace(at)
-	}
-	prefixes := f.Need("prefixes", "write its addresses: `prefixes: [203.0.113.128/28]`")
-	o.Prefixes = r.prefixes(fmt.Sprintf("origin %q", o.Host), prefixes)
-	if prefixes.Exists() && len(prefixes.Items()) == 0 {
-		prefixes.Fail(fmt.Sprintf("origin %q has no prefix", o.Host), "write at least one: [203.0.113.128/28]")
-	}
-	for _, p := range o.Prefixes {
-		o.Addrs = append(o.Addrs, p.Addr().Next())
-	}
-	if o.Host == "" {
+	server := r.server("origin", o.Host, f)
+	o.In, o.At, o.Prefixes, o.Addrs = server.in, server.at, server.prefixes, server.addrs
+	if o.Host == "" || !r.serverOnce("origin", o.Host, e.Key) {
 		return nil
 	}
-	for _, other := range r.t.Internet.Origins {
-		if other.Host == o.Host {
-			e.Key.Fail(fmt.Sprintf("origin %q is there twice", o.Host), "keep one of the two")
-		}
-	}
 	return o
+}
+
+// server is what origins and name servers of others have in common: a host that hangs on a network's router.
+type server struct {
+	in       *Network
+	at       Place
+	prefixes []netip.Prefix
+	addrs    []netip.Addr
+}
+
+func (r *reader) server(kind, host string, f conf.Fields) server {
+	var s server
+	if s.in = r.in(kind, host, f.Need("in", "name the network whose router it hangs on")); s.in != nil {
+		s.at = s.in.At
+	}
+	if at := f.Get("at"); at.Exists() {
+		s.at = readPlace(at)
+	}
+	prefixes := f.Need("prefixes", "write its addresses: `prefixes: [203.0.113.128/28]`")
+	s.prefixes = r.prefixes(fmt.Sprintf("%s %q", kind, host), prefixes)
+	if prefixes.Exists() && len(prefixes.Items()) == 0 {
+		prefixes.Fail(fmt.Sprintf("%s %q has no prefix", kind, host), "write at least one: [203.0.113.128/28]")
+	}
+	for _, p := range s.prefixes {
+		s.addrs = append(s.addrs, p.Addr().Next())
+	}
+	return s
+}
+
+// in reads the network that something is in; nil if there is none, which is then recorded.
+func (r *reader) in(kind, host string, v conf.Value) *Network {
+	name := v.Word()
+	if name == "" {
+		return nil
+	}
+	n := r.networks[name]
+	if n == nil {
+		v.Fail(fmt.Sprintf("%s %q is in the unknown network %q", kind, host, name), r.nearestNetwork(name))
+	}
+	return n
+}
+
+// serverOnce reports a host that an origin or a name server has already.
+func (r *reader) serverOnce(kind, host string, key conf.Value) bool {
+	before, used := r.hosts[host]
+	switch {
+	case !used:
+		r.hosts[host] = named{kind, key}
+	case before.kind == kind:
+		key.Fail(fmt.Sprintf("%s %q is there twice", kind, host), "keep one of the two")
+	default:
+		key.Fail(fmt.Sprintf("%s %q has the name of the %s at %s", kind, host, before.kind, before.at.Pos()), "give each host a name of its own")
+	}
+	return !used
 }
 
 // nearestNetwork is the remedy for an unknown network's name.

@@ -36,7 +36,7 @@ func Read(doc *conf.Doc) *Topology {
 	if !root.Exists() {
 		return t
 	}
-	r := &reader{t: t, names: map[string]named{}, networks: map[string]*Network{}, asns: map[uint32]named{}}
+	r := &reader{t: t, names: map[string]named{}, networks: map[string]*Network{}, asns: map[uint32]named{}, hosts: map[string]named{}}
 	f := root.Fields("asn", "anycast", "pops", "health", "internet")
 	t.ASN = r.asn(f.Need("asn", "write your AS number: `asn: 64500`"))
 	r.anycast(f.Need("anycast", "write `anycast: {prefixes: [192.0.2.0/24]}`"))
@@ -52,9 +52,11 @@ func Read(doc *conf.Doc) *Topology {
 // reader is one walk over a topology file.
 type reader struct {
 	t        *Topology
-	names    map[string]named // POPs, nodes and networks share one name space: links and drills use it
+	names    map[string]named // POPs, nodes, networks and resolvers share one name space: links and drills use it
 	networks map[string]*Network
 	asns     map[uint32]named // of networks
+	hosts    map[string]named // origins and name servers of others
+	asks     []ask
 	claims   []claim
 	links    []declared
 }
@@ -70,7 +72,7 @@ var (
 	nodeName = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,62}$`)
 )
 
-// name checks and registers the name of a POP, node or network.
+// name checks and registers the name of a POP, node, network or resolver.
 func (r *reader) name(kind string, key conf.Value) (string, bool) {
 	name, pattern := key.Text(), popName
 	fix := "use lower-case letters, digits and `-`, beginning with a letter, at most 31 characters"
@@ -84,7 +86,7 @@ func (r *reader) name(kind string, key conf.Value) (string, bool) {
 	}
 	if before, ok := r.names[name]; ok {
 		key.Fail(fmt.Sprintf("%s %q has the name of the %s at %s", kind, name, before.kind, before.at.Pos()),
-			"give each POP, node and network a name of its own")
+			"give each POP, node, network and resolver a name of its own")
 		return name, false
 	}
 	r.names[name] = named{kind, key}

@@ -88,10 +88,20 @@ type Health struct {
 
 // Internet is the world around the network, which only labs and predictions read.
 type Internet struct {
-	Networks []*Network
-	Origins  []*Origin
-	Links    []*Link
+	Router      string // Ours or FRR: the software of the networks' routers where a runner has a choice
+	Networks    []*Network
+	Resolvers   []*Resolver
+	NameServers []*NameServer
+	Origins     []*Origin
+	Links       []*Link
 }
+
+// The software that a runner with real hosts can put into a router's or a resolver's place. Ours is the default of both.
+const (
+	Ours    = "ours"
+	FRR     = "frr"     // routers
+	Unbound = "unbound" // resolvers
+)
 
 // Network is an AS other than ours. One with Users is a client.
 type Network struct {
@@ -100,6 +110,34 @@ type Network struct {
 	At       Place
 	Users    float64 // weight; 0 for a network without clients
 	Prefixes []netip.Prefix
+	Router   string    // Ours or FRR; its own or Internet.Router
+	Resolver *Resolver // whom its clients ask; nil: each asks the authoritative servers itself, with ECS
+}
+
+// Resolver is a recursive resolver that a lab runs, for the clients of one or more networks.
+type Resolver struct {
+	Name     string        // unique among POPs, nodes, networks and resolvers
+	In       *Network      // where it runs
+	Addrs    []netip.Addr  // of In's first prefix of each family the second host, the third for In's second resolver, …
+	ECS      bool          // it tells authoritative servers the client's network (RFC 7871)
+	MinTTL   time.Duration // answers live at least this long, whatever their TTL says; 0 obeys it
+	Software string        // Ours or Unbound
+}
+
+// NameServer is a name server of others that a lab runs: the root or a parent zone that delegates ours.
+type NameServer struct {
+	Host     string
+	In       *Network // whose router it hangs on
+	At       Place
+	Prefixes []netip.Prefix
+	Addrs    []netip.Addr // the first host of each prefix, in the same order
+	Zones    []ServedZone // in file order, at least one
+}
+
+// ServedZone is a zone that a NameServer serves.
+type ServedZone struct {
+	Origin string // fully qualified, lower case, with the final dot; "." is the root
+	File   string // its master file, relative to the lab's folder: "parent/example"
 }
 
 // Origin is a web server of a customer that a lab runs.
@@ -185,6 +223,16 @@ func (t *Topology) Network(name string) *Network {
 	for _, n := range t.Internet.Networks {
 		if n.Name == name {
 			return n
+		}
+	}
+	return nil
+}
+
+// Resolver returns the resolver of that name, or nil.
+func (t *Topology) Resolver(name string) *Resolver {
+	for _, r := range t.Internet.Resolvers {
+		if r.Name == name {
+			return r
 		}
 	}
 	return nil

@@ -50,7 +50,7 @@ func folderOf(path string) string {
 	}
 	dir := filepath.Dir(path)
 	switch filepath.Base(dir) {
-	case control.SitesFolder, control.ZonesFolder, "drills":
+	case control.SitesFolder, control.ZonesFolder, control.ParentFolder, "drills":
 		return filepath.Dir(dir)
 	}
 	return dir

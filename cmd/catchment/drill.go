@@ -212,7 +212,8 @@ func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byt
 	if err != nil {
 		return nil, err
 	}
-	if _, err := drill.Parse(file, text, snap.Topology); err != nil {
+	d, err := drill.Parse(file, text, snap.Topology)
+	if err != nil {
 		return nil, err
 	}
 	line, hold, err := os.Pipe()
@@ -220,7 +221,7 @@ func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byt
 		return nil, fmt.Errorf("make lifeline of the lab: %w", err)
 	}
 	name := fmt.Sprintf("%s-drill-%d", label, os.Getpid())
-	if err := a.spawnRunner(ctx, order{lab: labName, name: name, runner: kind, lifeline: line, tell: a.err}); err != nil {
+	if err := a.spawnRunner(ctx, order{lab: labName, name: name, runner: kind, split: breaksProcess(d), lifeline: line, tell: a.err}); err != nil {
 		hold.Close()
 		return nil, err
 	}
@@ -230,6 +231,11 @@ func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byt
 		return nil, err
 	}
 	return ownedLab{l, hold}, nil
+}
+
+// breaksProcess says whether a drill breaks one daemon of a node ("ams1/popd").
+func breaksProcess(d *drill.Drill) bool {
+	return slices.ContainsFunc(d.Steps, func(s drill.Step) bool { return strings.Contains(s.Fault.Subject, "/") })
 }
 
 // ownedLab is a lab that ends with its drill, or with this process.

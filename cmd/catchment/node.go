@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +17,7 @@ import (
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/internal/obs"
 	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/internal/wallclock"
 	"github.com/catchment-net/catchment/keys"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/node"
@@ -102,6 +105,17 @@ func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 	if err != nil {
 		return o, err
 	}
+	if around.Clock != "" {
+		clock, err := wallclock.Open(around.Clock)
+		if err != nil {
+			return o, err
+		}
+		o.Now = clock.Now
+		if o.Keys != nil { // a wrong clock is wrong for certificates, too
+			o.Keys.TLSServer, o.Keys.TLSClient = o.Keys.TLSServer.Clone(), o.Keys.TLSClient.Clone()
+			o.Keys.TLSServer.Time, o.Keys.TLSClient.Time = clock.Now, clock.Now
+		}
+	}
 	o.BGPListen, o.Kernel = around.BGPListen, around.Kernel
 	for _, n := range around.Neighbors {
 		relation, err := speaker.ParseRelation(n.Relation)
@@ -148,6 +162,8 @@ func (a *app) serve(cmd *cobra.Command, f *daemonFlags, name string, start func(
 			return err
 		}
 	}
+	// A limit of file sizes, like a full disk, is an error of the write that meets it and no reason to die.
+	signal.Ignore(syscall.SIGXFSZ)
 	// The signals that end other commands drain a daemon first: it must not see its context end at the first one.
 	return daemon.Run(context.WithoutCancel(cmd.Context()), daemon.Options{
 		Name: "catchment", Node: name, State: state, Ready: f.ready, Systemd: daemon.SystemdFrom(os.Getenv),

@@ -63,6 +63,7 @@ func wantRunner(kind *string) error {
 // order is a lab to be brought up.
 type order struct {
 	lab, name, runner string
+	split             bool     // a node's daemons are processes of their own, as a drill wants that breaks one of them
 	lifeline          *os.File // the lab ends when the other end of this pipe closes; nil lets it outlive this process
 	tell              io.Writer
 }
@@ -80,6 +81,9 @@ func (a *app) spawnRunner(ctx context.Context, o order) error {
 	defer r.Close()
 	defer w.Close()
 	cmd := exec.Command(self, "lab", "serve", o.lab, "--name", o.name, "--runner", o.runner, "--root", runner.StateRoot()) //nolint:noctx // it outlives this command
+	if o.split {
+		cmd.Args = append(cmd.Args, "--split")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	line := o.lifeline
 	if line == nil {
@@ -209,6 +213,7 @@ func (a *app) labServe() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.name, "name", "", "what to call this lab")
 	cmd.Flags().StringVar(&o.runner, "runner", "local", "how to run it")
+	cmd.Flags().BoolVar(&o.split, "split", false, "run a node's daemons as processes of their own")
 	cmd.Flags().StringVar(&root, "root", runner.StateRoot(), "the folder of the labs' run-time files")
 	return cmd
 }
@@ -259,6 +264,10 @@ func (a *app) upLab(ctx context.Context, o order, dir, root string, tell func(st
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if o.runner == "netns" {
+		if o.split {
+			err := &labs.CannotError{What: "break one daemon of a node in a netns lab, whose nodes are one process each", Fix: "use --runner local"}
+			return nil, &daemon.ExitError{Code: daemon.CannotRun, Err: err}
+		}
 		if err := netns.Settle(); err != nil {
 			return nil, err
 		}
@@ -268,7 +277,7 @@ func (a *app) upLab(ctx context.Context, o order, dir, root string, tell func(st
 		}
 		return netns.Up(ctx, netns.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Doors: doors, Progress: tell, Logger: log})
 	}
-	return local.Up(ctx, local.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Progress: tell, Logger: log})
+	return local.Up(ctx, local.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Split: o.split, Progress: tell, Logger: log})
 }
 
 // inheritedDoors takes over the sockets that doorFiles opened.

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed all:quickstart
+//go:embed all:anycast3 all:blackhole all:geodns all:maintenance all:quickstart all:shield
 var shipped embed.FS
 
 // List names the shipped labs in alphabetical order.
@@ -27,7 +27,7 @@ func List() []string {
 	return names
 }
 
-// Open returns a shipped lab's folder: topology.yaml, sites/, zones/ and drills/ at its root. The error names the labs
+// Open returns a shipped lab's folder: README.md, topology.yaml, sites/, zones/ and drills/ at its root. The error names the labs
 // that there are.
 func Open(name string) (fs.FS, error) {
 	if !slices.Contains(List(), name) {

@@ -26,6 +26,7 @@ func TestShippedLabsAreSound(t *testing.T) {
 			if err := Extract(name, dir); err != nil {
 				t.Fatal(err)
 			}
+			documented(t, dir)
 			topo, err := topology.Parse("topology.yaml", read(t, dir, "topology.yaml"))
 			if err != nil {
 				t.Fatal(err)
@@ -40,6 +41,22 @@ func TestShippedLabsAreSound(t *testing.T) {
 				zone(t, topo, filepath.Base(f), read(t, dir, f))
 			}
 		})
+	}
+}
+
+// documented checks that the lab's README shows a picture, and names every drill with how to run it.
+func documented(t *testing.T, dir string) {
+	t.Helper()
+	text := string(read(t, dir, "README.md"))
+	for _, want := range []string{"```mermaid", "catchment lab up ", "catchment lab down"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("README.md lacks %q", want)
+		}
+	}
+	for _, f := range glob(t, dir, "drills/*.yaml") {
+		if name := strings.TrimSuffix(filepath.Base(f), ".yaml"); !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("README.md does not name the drill %q", name)
+		}
 	}
 }
 

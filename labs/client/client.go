@@ -1,5 +1,5 @@
-// Package client is one client network's user: a stub resolver that sends ECS and honours TTLs, and a browser that
-// tries every address. Each request becomes one labs.Sample, the evidence of drills.
+// Package client is one client network's user: a stub resolver that honours TTLs, and a browser that tries every address.
+// The stub asks a Recursor or another resolver; where a network has none, the name servers themselves, with ECS. Each request becomes one labs.Sample, the evidence of drills.
 //
 //	load ── tick ──► resolve (cache, else each name server in turn) ──► try addresses, IPv6 first ──► verify ──► Sample
 //
@@ -30,11 +30,14 @@ type Options struct {
 	Network  *topology.Network // the client network; its prefixes are sent as ECS
 	Net      underlay.Net      // dials as a host of that network
 	Servers  []netip.AddrPort  // the zone's name servers, in the order in which they are tried; port 0 means 53
+	// Recursive says that Servers are the addresses of the network's resolver: it is asked to recurse, and told nothing
+	// of the client.
+	Recursive bool
 
 	// Verify tells a right body from a wrong one (origin.Verify).
 	Verify func(u *url.URL, header http.Header, body []byte, clientID string) error
 
-	DNSTimeout time.Duration // for one name server; 0 means 400 ms
+	DNSTimeout time.Duration // for one name server; 0 means 400 ms, and 2 s for a resolver, which may have to try several
 	DialWithin time.Duration // for one connection to open, while other addresses are left; 0 means 500 ms: one round trip to the far side of the world, and then some
 	Total      time.Duration // for one whole HTTP request with all its tries, name resolution not counted; 0 means 1.5 s
 	InFlight   int           // requests at once per load; one beyond it is a failed Sample; 0 means 128
@@ -64,6 +67,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.DNSTimeout <= 0 {
 		o.DNSTimeout = 400 * time.Millisecond
+		if o.Recursive {
+			o.DNSTimeout = 2 * time.Second
+		}
 	}
 	if o.DialWithin <= 0 {
 		o.DialWithin = 500 * time.Millisecond
@@ -135,6 +141,9 @@ func (c *Client) addresses(ctx context.Context, host string, s *labs.Sample) ([]
 	s.DNSAddrs, s.DNSFresh, s.DNSEmpty = answer.Addrs, answer.Fresh, answer.Empty
 	s.DNSTime, s.DNSServer, s.DNSNode = answer.Received, answer.Server, answer.Node
 	s.DNSPOP = c.popOf(answer.Addrs)
+	if c.o.Recursive && c.o.Network.Resolver != nil {
+		s.Resolver = c.o.Network.Resolver.Name
+	}
 	switch {
 	case answer.Err != nil:
 		s.DNSError = answer.Err.Error()

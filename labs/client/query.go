@@ -8,23 +8,28 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/catchment-net/catchment/internal/underlay"
 )
 
 // payload is the UDP size that queries offer (RFC 9715 §3.1).
 const payload = 1232
 
-// askServer sends the A and the AAAA question to one name server and merges the two answers. Each carries NSID and, as a
-// resolver's question on behalf of this network would, ECS of the network's prefix of that family (RFC 7871).
+// askServer sends the A and the AAAA question to one name server and merges the two answers. Each carries NSID and, unless
+// it goes to a resolver, ECS of the network's prefix of that family, as a resolver's question on behalf of this network
+// would (RFC 7871).
 func (r *resolver) askServer(ctx context.Context, host string, server netip.AddrPort) (Answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.o.DNSTimeout, errors.New("no answer in time"))
 	defer cancel()
 	at := netip.AddrPortFrom(server.Addr(), cmp.Or(server.Port(), 53))
-	questions := []*dns.Msg{r.question(host, dns.TypeA), r.question(host, dns.TypeAAAA)}
-	replies, err := r.overUDP(ctx, at, questions)
+	recursive := r.o.Recursive && slices.Contains(r.o.Servers, server)
+	questions := []*dns.Msg{r.question(host, dns.TypeA, recursive), r.question(host, dns.TypeAAAA, recursive)}
+	replies, err := overUDP(ctx, r.o.Net, at, questions)
 	if err != nil {
 		return Answer{}, because(ctx, err)
 	}
@@ -39,13 +44,14 @@ func (r *resolver) askServer(ctx context.Context, host string, server netip.Addr
 	return answer, nil
 }
 
-func (r *resolver) question(host string, qtype uint16) *dns.Msg {
+func (r *resolver) question(host string, qtype uint16, recursive bool) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(host), qtype)
 	m.SetEdns0(payload, false)
 	opt := m.IsEdns0()
 	opt.Option = append(opt.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
-	if p, ok := r.subnet(qtype == dns.TypeA); ok {
+	m.RecursionDesired = recursive
+	if p, ok := r.subnet(qtype == dns.TypeA); ok && !recursive {
 		family := uint16(2)
 		if p.Addr().Is4() {
 			family = 1
@@ -78,8 +84,8 @@ func (r *resolver) subnet(four bool) (netip.Prefix, bool) {
 
 // overUDP sends all questions on one socket and collects the answers in any order; a truncated one is asked for again
 // over TCP (RFC 7766 §5).
-func (r *resolver) overUDP(ctx context.Context, at netip.AddrPort, questions []*dns.Msg) ([]*dns.Msg, error) {
-	raw, err := r.o.Net.DialContext(ctx, "udp", at.String())
+func overUDP(ctx context.Context, from underlay.Net, at netip.AddrPort, questions []*dns.Msg) ([]*dns.Msg, error) {
+	raw, err := from.DialContext(ctx, "udp", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
@@ -109,7 +115,7 @@ func (r *resolver) overUDP(ctx context.Context, at netip.AddrPort, questions []*
 			continue // garbage, a stray or a second answer: wait for the real one
 		}
 		if m.Truncated {
-			if m, err = r.overTCP(ctx, at, questions[i]); err != nil {
+			if m, err = overTCP(ctx, from, at, questions[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -119,8 +125,8 @@ func (r *resolver) overUDP(ctx context.Context, at netip.AddrPort, questions []*
 	return replies, nil
 }
 
-func (r *resolver) overTCP(ctx context.Context, at netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
-	raw, err := r.o.Net.DialContext(ctx, "tcp", at.String())
+func overTCP(ctx context.Context, from underlay.Net, at netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
+	raw, err := from.DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("connect over TCP: %w", err)
 	}

@@ -3,6 +3,8 @@ package local
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -11,7 +13,7 @@ import (
 
 // caps is what the local runner can do on every host that it runs on.
 func caps() labs.Caps {
-	return labs.Caps{Verbs: []labs.Verb{labs.Kill, labs.Freeze, labs.Drain, labs.Undrain, labs.Cut, labs.Blackhole, labs.Heal}}
+	return labs.Caps{Verbs: labs.Verbs()}
 }
 
 // Caps says which faults the lab can do.
@@ -19,7 +21,7 @@ func (l *Lab) Caps() labs.Caps { return caps() }
 
 // Do carries out one fault. The event that records it is stamped before the deed, so that every effect comes after it.
 func (l *Lab) Do(ctx context.Context, f labs.Fault) error {
-	e := event.Event{Time: time.Now(), Mono: event.Mono(), Node: "lab", Kind: event.Fault, Subject: f.Subject, State: string(f.Verb)}
+	e := event.Event{Time: time.Now(), Mono: event.Mono(), Node: "lab", Kind: event.Fault, Subject: f.Subject, State: string(f.Verb), Cause: f.Arg}
 	if err := l.do(ctx, f); err != nil {
 		return fmt.Errorf("%s %s: %w", f.Verb, f.Subject, err)
 	}
@@ -28,6 +30,9 @@ func (l *Lab) Do(ctx context.Context, f labs.Fault) error {
 }
 
 func (l *Lab) do(ctx context.Context, f labs.Fault) error {
+	if front := l.fronts[f.Subject]; front != nil {
+		return front.Do(ctx, f)
+	}
 	switch f.Verb {
 	case labs.Kill:
 		return l.nodes.Kill(f.Subject)
@@ -35,44 +40,52 @@ func (l *Lab) do(ctx context.Context, f labs.Fault) error {
 		return l.nodes.Freeze(f.Subject)
 	case labs.Drain, labs.Undrain:
 		return l.nodes.Drain(ctx, f.Subject, f.Verb == labs.Drain)
-	case labs.Cut, labs.Blackhole:
-		return l.breakLink(f.Subject, f.Verb)
+	case labs.Partition:
+		return l.fabric.Partition(f.Subject)
+	case labs.Mute:
+		return l.fabric.Mute(f.Subject)
+	case labs.Skew:
+		return l.nodes.Skew(f.Subject, f.Arg)
+	case labs.Fill:
+		return l.nodes.Fill(f.Subject)
+	case labs.Cut:
+		return l.fabric.Cut(f.Subject)
+	case labs.Blackhole:
+		return l.fabric.Blackhole(f.Subject)
+	case labs.Slow, labs.Lossy:
+		return l.impair(f)
 	case labs.Heal:
 		return l.heal(ctx, f.Subject)
 	}
 	return fmt.Errorf("the local runner cannot do this; it can %v", caps().Verbs)
 }
 
-func (l *Lab) breakLink(name string, verb labs.Verb) error {
-	do := l.fabric.Cut
-	if verb == labs.Blackhole {
-		do = l.fabric.Blackhole
+// impair makes a link slow or lossy.
+func (l *Lab) impair(f labs.Fault) error {
+	if f.Verb == labs.Slow {
+		d, err := time.ParseDuration(f.Arg)
+		if err != nil || d < 0 {
+			return fmt.Errorf("slow by %q: want a duration such as 200ms", f.Arg)
+		}
+		return l.fabric.Slow(f.Subject, d)
 	}
-	link, err := l.fabric.HasLink(name)
-	if err != nil {
-		return err
+	text, isPercent := strings.CutSuffix(f.Arg, "%")
+	percent, err := strconv.ParseFloat(text, 64)
+	if err != nil || !isPercent || percent < 0 || percent > 100 {
+		return fmt.Errorf("lossy by %q: want a percentage such as 20%%", f.Arg)
 	}
-	name = link.Name()
-	if err := do(name); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cuts[name] = verb
-	return nil
+	return l.fabric.Lossy(f.Subject, percent/100)
 }
 
 // heal undoes whatever faults have been done to the subject.
 func (l *Lab) heal(ctx context.Context, subject string) error {
 	if link, err := l.fabric.HasLink(subject); err == nil {
-		subject = link.Name()
+		return l.fabric.HealLink(link.Name())
 	}
-	l.mu.Lock()
-	_, cut := l.cuts[subject]
-	delete(l.cuts, subject)
-	l.mu.Unlock()
-	if cut {
-		return l.fabric.HealLink(subject)
+	if l.topo.POP(subject) != nil || l.topo.Node(subject) != nil {
+		if err := l.fabric.HealSubject(subject); err != nil {
+			return err
+		}
 	}
 	return l.nodes.Heal(ctx, subject)
 }

@@ -70,8 +70,7 @@ type Lab struct {
 
 	turn runner.Turn
 
-	mu   sync.Mutex           // guards cuts
-	cuts map[string]labs.Verb // links that a fault took
+	fronts map[string]*origin.Front // by host
 }
 
 var _ labs.Lab = (*Lab)(nil)
@@ -90,7 +89,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l := &Lab{
 		o: o, snap: snap, topo: snap.Topology, ring: event.NewRing(event.Options{Node: "lab", Size: 1 << 16}),
-		routers: map[string]*router.Router{}, cuts: map[string]labs.Verb{}, gone: make(chan struct{}),
+		routers: map[string]*router.Router{}, fronts: map[string]*origin.Front{}, gone: make(chan struct{}),
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("lab %q did not converge within %v", o.Name, upTimeout))
 	defer stop()
@@ -148,7 +147,7 @@ func (l *Lab) startNode(ctx context.Context, n *topology.Node) error {
 	}
 	around := &labs.Surroundings{
 		Socket: l.state.File("fabric.sock"), Bind: l.plan.nodes[n.Name],
-		BGPListen: []netip.AddrPort{l.plan.bgp(n.Name)}, Neighbors: nodeNeighbors(l.topo, l.plan, n),
+		BGPListen: []netip.AddrPort{l.plan.bgp(n.Name)}, Neighbors: nodeNeighbors(l.topo, l.plan, n), Clock: l.nodes.Clock(n.Name),
 	}
 	file := filepath.Join(dir, "lab.json")
 	if err := around.Write(file); err != nil {

@@ -117,11 +117,17 @@ func mustBinary(t *testing.T) string {
 // quickstart is the options of the reference lab, in folders of its own.
 func quickstart(t *testing.T) Options {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "quickstart")
-	if err := catalog.Extract("quickstart", dir); err != nil {
+	return shipped(t, "quickstart")
+}
+
+// shipped is the options of a lab that ships, in folders of its own.
+func shipped(t *testing.T, lab string) Options {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), lab)
+	if err := catalog.Extract(lab, dir); err != nil {
 		t.Fatal(err)
 	}
-	return Options{Dir: dir, Name: "quickstart", Root: newRoot(t), Binary: mustBinary(t)}
+	return Options{Dir: dir, Name: lab, Root: newRoot(t), Binary: mustBinary(t)}
 }
 
 // newRoot is a state root with a short path. Down removes it, so it is not there at the end of a clean test.

@@ -3,13 +3,14 @@ package local
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/labs/client"
 	"github.com/catchment-net/catchment/labs/local/fabric"
+	"github.com/catchment-net/catchment/labs/nameserver"
 	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
@@ -57,6 +58,9 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 		if err := l.startOrigin(ctx, o); err != nil {
 			return err
 		}
+	}
+	if err := l.startResolution(ctx); err != nil {
+		return err
 	}
 	if err := l.makeClients(); err != nil {
 		return err
@@ -110,25 +114,82 @@ func (l *Lab) startOrigin(ctx context.Context, o *topology.Origin) error {
 		return err
 	}
 	l.origins = append(l.origins, handler)
-	own, err := l.fabric.Origin(o.Host)
+	own, err := l.fabric.Server(o.Host)
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	front, err := origin.NewFront(origin.FrontOptions{Host: o.Host, Handler: handler, Addrs: ports(o.Addrs, topology.PortHTTP), Listen: own.Listen})
+	if err != nil {
+		return err
+	}
+	l.fronts[o.Host] = front
+	return l.startPart(ctx, "origin "+o.Host, front.Run)
+}
+
+// ports are the addresses with a port.
+func ports(addrs []netip.Addr, port uint16) []netip.AddrPort {
+	all := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		all[i] = netip.AddrPortFrom(a, port)
+	}
+	return all
+}
+
+// startPart runs a part of the lab until ctx is done, and returns when it is ready.
+func (l *Lab) startPart(ctx context.Context, what string, run func(ctx context.Context, ready func()) error) error {
+	ready, failed := make(chan struct{}), make(chan error, 1)
 	l.parts.Go(func() {
-		<-ctx.Done()
-		srv.Close()
+		err := run(ctx, func() { close(ready) })
+		failed <- err
+		select {
+		case <-ready:
+			l.ended(what, err)
+		default: // whoever waits says it
+		}
 	})
-	for _, a := range o.Addrs {
-		listener, err := own.Listen(ctx, "tcp", netip.AddrPortFrom(a, topology.PortHTTP).String())
+	select {
+	case <-ready:
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("start %s: %w", what, err)
+	}
+}
+
+// startResolution runs the name servers of others and the resolvers.
+func (l *Lab) startResolution(ctx context.Context) error {
+	for _, n := range l.topo.Internet.NameServers {
+		own, err := l.fabric.Server(n.Host)
 		if err != nil {
 			return err
 		}
-		l.parts.Go(func() {
-			if err := srv.Serve(listener); ctx.Err() == nil {
-				l.ended("origin "+o.Host, err)
-			}
-		})
+		o := nameserver.Options{Host: n.Host, Addrs: n.Addrs, Listen: own.ListenPacket}
+		for _, z := range n.Zones {
+			o.Zones = append(o.Zones, nameserver.Zone{Origin: z.Origin, Text: l.snap.Parents[z.File].Text})
+		}
+		s, err := nameserver.New(o)
+		if err != nil {
+			return err
+		}
+		if err := l.startPart(ctx, "name server "+n.Host, s.Run); err != nil {
+			return err
+		}
+	}
+	hints, err := runner.Hints(l.snap)
+	if err != nil {
+		return err
+	}
+	for _, res := range l.topo.Internet.Resolvers {
+		own, err := l.fabric.Server(res.Name)
+		if err != nil {
+			return err
+		}
+		r, err := client.NewRecursor(client.RecursorOptions{Resolver: res, Topology: l.topo, Net: own, Hints: hints})
+		if err != nil {
+			return err
+		}
+		if err := l.startPart(ctx, "resolver "+res.Name, r.Run); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,10 +4,15 @@ package local
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/catchment-net/catchment/control"
+	"github.com/catchment-net/catchment/labs/catalog"
 	"github.com/catchment-net/catchment/labs/drill"
 )
 
@@ -56,6 +61,43 @@ func TestShippedDrillsPassEveryTime(t *testing.T) {
 				passed, tt.rounds, withdrawals[0], withdrawals[len(withdrawals)-1], outages[0], outages[len(outages)-1])
 		})
 	}
+}
+
+// Every drill of every shipped lab passes, each in a lab of its own.
+func TestAllShippedDrillsPass(t *testing.T) {
+	for _, lab := range catalog.List() {
+		for _, name := range drillsOf(t, filepath.Join("../catalog", lab)) {
+			t.Run(lab+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				o := shipped(t, lab)
+				file := filepath.Join(o.Dir, "drills", name+".yaml")
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				snap, err := control.Load(o.Dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, err := drill.Parse(file, text, snap.Topology)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Split = breaksProcess(d)
+				tryDrill(t, o, name, failed)
+			})
+		}
+	}
+}
+
+// breaksProcess says whether a drill wants a lab whose nodes run each daemon as a process.
+func breaksProcess(d *drill.Drill) bool {
+	for _, s := range d.Steps {
+		if strings.Contains(s.Fault.Subject, "/") {
+			return true
+		}
+	}
+	return false
 }
 
 func slowestWithdrawal(r *drill.Report) (slowest time.Duration) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/internal/wallclock"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -40,16 +41,20 @@ type Nodes struct {
 
 	children map[string][]*Child // a node's processes, the one with its hub first
 	drains   drains
+	machines machines
 }
 
 // Admin is a node's admin socket.
 func (n *Nodes) Admin(node string) string { return filepath.Join(n.State.Node(node), "admin.sock") }
 
-// Folder makes a node's folder.
+// Folder makes a node's folder, with its clock in it.
 func (n *Nodes) Folder(node string) (string, error) {
 	dir := n.State.Node(node)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make folder of node %q: %w", node, err)
+	}
+	if err := wallclock.Set(n.Clock(node), 0); err != nil {
+		return "", err
 	}
 	return dir, nil
 }
@@ -187,12 +192,13 @@ func (n *Nodes) Freeze(subject string) error {
 	return n.Each(subject, func(c *Child) error { return c.Signal(syscall.SIGSTOP, Frozen) })
 }
 
-// Heal starts, continues and undrains whatever faults have done to the subject.
+// Heal starts, continues, undrains and sets right whatever faults have done to the subject.
 func (n *Nodes) Heal(ctx context.Context, subject string) error {
 	all, err := n.Subjects(subject)
 	if err != nil {
 		return err
 	}
+	err = n.healMachines(subject, all)
 	for _, c := range all {
 		switch state, _ := c.Status(); state {
 		case Frozen:

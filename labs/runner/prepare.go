@@ -51,18 +51,27 @@ func geoRows(t *topology.Topology) []geodata.Row {
 	for _, o := range t.Internet.Origins {
 		add(o.Prefixes, o.At, o.In.ASN)
 	}
+	for _, n := range t.Internet.NameServers {
+		add(n.Prefixes, n.At, n.In.ASN)
+	}
 	for _, p := range t.POPs {
 		add(p.Unicast, p.At, t.ASN)
 	}
 	return rows
 }
 
-// OwnPrefixes are those that a network's router originates: its clients' and those of the origins that hang on it.
+// OwnPrefixes are those that a network's router originates: its clients', and those of the origins and name servers of
+// others that hang on it.
 func OwnPrefixes(t *topology.Topology, n *topology.Network) []netip.Prefix {
 	own := append([]netip.Prefix(nil), n.Prefixes...)
 	for _, o := range t.Internet.Origins {
 		if o.In == n {
 			own = append(own, o.Prefixes...)
+		}
+	}
+	for _, s := range t.Internet.NameServers {
+		if s.In == n {
+			own = append(own, s.Prefixes...)
 		}
 	}
 	return own

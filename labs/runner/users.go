@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/catchment-net/catchment/control"
@@ -40,7 +41,14 @@ func NewUsers(snap *control.Snapshot, net func(network string) (underlay.Net, er
 		if err != nil {
 			return nil, err
 		}
-		c, err := client.New(client.Options{Topology: snap.Topology, Network: n, Net: own, Servers: servers, Verify: origin.Verify, Seed: uint64(i) + 1})
+		o := client.Options{Topology: snap.Topology, Network: n, Net: own, Servers: servers, Verify: origin.Verify, Seed: uint64(i) + 1}
+		if n.Resolver != nil {
+			o.Recursive, o.Servers = true, nil
+			for _, a := range n.Resolver.Addrs {
+				o.Servers = append(o.Servers, netip.AddrPortFrom(a, topology.PortDNS))
+			}
+		}
+		c, err := client.New(o)
 		if err != nil {
 			return nil, err
 		}

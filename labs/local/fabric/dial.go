@@ -54,7 +54,7 @@ var errLost = errors.New("lost on the way")
 
 // syn tries one handshake.
 func (f *Fabric) syn(ctx context.Context, src *place, from, to netip.AddrPort) (*flow, error) {
-	ahead := f.route(src, to.Addr())
+	ahead := f.carries(to.Port(), f.route(src, to.Addr()))
 	now := f.o.Now()
 	if ahead.NoPath != "" { // the last router says so
 		if err := f.sleep(ctx, 2*ahead.lag(now, 0, f.o.Rand)); err != nil {
@@ -63,7 +63,7 @@ func (f *Fabric) syn(ctx context.Context, src *place, from, to netip.AddrPort) (
 		return nil, os.NewSyscallError("connect", syscall.EHOSTUNREACH)
 	}
 	dst := f.graph.places[ahead.Dest]
-	back := f.route(dst, from.Addr())
+	back := f.carries(to.Port(), f.route(dst, from.Addr()))
 	if !ahead.Good() || !back.Good() || f.o.Rand() < ahead.Loss || f.o.Rand() < back.Loss {
 		return nil, errLost
 	}

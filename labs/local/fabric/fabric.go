@@ -89,6 +89,7 @@ type Fabric struct {
 	datagrams atomic.Int64
 
 	adjacencies adjacencies
+	faults      faults
 }
 
 // New checks the topology and wires the fabric; it starts nothing.

@@ -56,7 +56,8 @@ func (f *Fabric) newFlow(src, dst *place, from, to netip.AddrPort) (*flow, error
 // reroute makes the flow follow the routes as they are now. When the address is now reached at another node, that one
 // gets what is written from now on, knows no such connection and resets it one round trip later.
 func (fl *flow) reroute() {
-	ahead, back := fl.f.route(fl.src, fl.to.Addr()), fl.f.route(fl.dst, fl.from.Addr())
+	port := fl.to.Port()
+	ahead, back := fl.f.carries(port, fl.f.route(fl.src, fl.to.Addr())), fl.f.carries(port, fl.f.route(fl.dst, fl.from.Addr()))
 	if ahead.Good() && ahead.Dest != fl.dst.name {
 		fl.out.lose()
 		fl.moveAway(ahead.Delay + back.Delay)

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -29,14 +28,23 @@ type link struct {
 	*topology.Link
 	ahead, back gate // the directions A to B and B to A
 
-	mu    sync.Mutex // guards state
+	mu    sync.Mutex // guards the following
 	state linkState
+	slow  time.Duration // what a fault adds to the delay, each way
+	lossy float64       // what a fault loses beside the link's own loss, each way: 0 to 1
 }
 
 func (l *link) now() linkState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
+}
+
+// impairment is what faults add to a link that is up.
+func (l *link) impairment() (slow time.Duration, lossy float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slow, l.lossy
 }
 
 // gate is one direction of a link with a rate: what is sent waits for what was sent before.
@@ -66,19 +74,20 @@ type graph struct {
 	links   []*link
 	between map[[2]string][]*link // both orders of the ends
 	places  map[string]*place
+	servers map[netip.Addr]*place // by their addresses
 }
 
-// place is an end of flows: a node, an origin, or a network's clients.
+// place is an end of flows: a node, a server in a network, or a network's clients.
 type place struct {
 	name   string
 	net    *topology.Network // the network it is in; nil for a node
 	node   *topology.Node    // nil for all but nodes
-	origin *topology.Origin  // nil for all but origins
+	server bool              // an origin, a name server of others or a resolver
 	addrs  []netip.Addr      // its own, at most one a family is its source address
 }
 
 func newGraph(t *topology.Topology, routers map[string]Router) (*graph, error) {
-	g := &graph{topo: t, routers: routers, between: map[[2]string][]*link{}, places: map[string]*place{}}
+	g := &graph{topo: t, routers: routers, between: map[[2]string][]*link{}, places: map[string]*place{}, servers: map[netip.Addr]*place{}}
 	for _, n := range t.Internet.Networks {
 		if routers[n.Name] == nil {
 			return nil, fmt.Errorf("network %q has no router", n.Name)
@@ -88,11 +97,8 @@ func newGraph(t *topology.Topology, routers map[string]Router) (*graph, error) {
 	for _, n := range t.Nodes() {
 		g.places[n.Name] = &place{name: n.Name, node: n, addrs: n.Addrs}
 	}
-	for _, o := range t.Internet.Origins {
-		if o.In == nil || t.Network(o.In.Name) == nil {
-			return nil, fmt.Errorf("origin %q is in no network of the topology", o.Host)
-		}
-		g.places[o.Host] = &place{name: o.Host, net: o.In, origin: o, addrs: o.Addrs}
+	if err := g.addServers(); err != nil {
+		return nil, err
 	}
 	for _, l := range t.Internet.Links {
 		for _, end := range []string{l.A, l.B} {
@@ -106,6 +112,30 @@ func newGraph(t *topology.Topology, routers map[string]Router) (*graph, error) {
 		g.between[[2]string{l.B, l.A}] = append(g.between[[2]string{l.B, l.A}], k)
 	}
 	return g, nil
+}
+
+// addServers adds what runs in networks beside their clients.
+func (g *graph) addServers() error {
+	var all []*place
+	for _, o := range g.topo.Internet.Origins {
+		all = append(all, &place{name: o.Host, net: o.In, server: true, addrs: o.Addrs})
+	}
+	for _, n := range g.topo.Internet.NameServers {
+		all = append(all, &place{name: n.Host, net: n.In, server: true, addrs: n.Addrs})
+	}
+	for _, r := range g.topo.Internet.Resolvers {
+		all = append(all, &place{name: r.Name, net: r.In, server: true, addrs: r.Addrs})
+	}
+	for _, p := range all {
+		if p.net == nil || g.topo.Network(p.net.Name) == nil {
+			return fmt.Errorf("%q is in no network of the topology", p.name)
+		}
+		g.places[p.name] = p
+		for _, a := range p.addrs {
+			g.servers[a] = p
+		}
+	}
+	return nil
 }
 
 // firstHosts are the addresses of a network's clients: host 1 of the first prefix of each family.
@@ -200,41 +230,4 @@ func (g *graph) find(name string) (*link, error) {
 		return nil, fmt.Errorf("no link %q; the lab has none", name)
 	}
 	return nil, fmt.Errorf("no link %q; want one of %s", name, strings.Join(near, ", "))
-}
-
-// Cut takes the carrier of a link away: its BGP relays close at once, and what crossed it finds another way or stalls.
-// The link is named as topology.Link.Name does, or by its two ends in any order.
-func (f *Fabric) Cut(name string) error { return f.setLink(name, cut) }
-
-// Blackhole makes a link swallow everything, BGP included, and say nothing.
-func (f *Fabric) Blackhole(name string) error { return f.setLink(name, blackholed) }
-
-// HealLink undoes Cut and Blackhole.
-func (f *Fabric) HealLink(name string) error { return f.setLink(name, up) }
-
-// HasLink says whether the name means a link; its error suggests names.
-func (f *Fabric) HasLink(name string) (*topology.Link, error) {
-	l, err := f.graph.find(name)
-	if err != nil {
-		return nil, err
-	}
-	return l.Link, nil
-}
-
-func (f *Fabric) setLink(name string, state linkState) error {
-	l, err := f.graph.find(name)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	same := l.state == state
-	l.state = state
-	l.mu.Unlock()
-	if same {
-		return nil
-	}
-	f.o.Events.Add(event.Event{Kind: event.Fault, Subject: l.Name(), State: state.String(), Cause: "asked for"})
-	f.adjacencies.linkChanged(l, state)
-	f.RouteChanged()
-	return nil
 }

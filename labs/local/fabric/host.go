@@ -34,11 +34,12 @@ func (f *Fabric) Client(network string) (underlay.Net, error) {
 	return host{f, f.graph.places[network]}, nil
 }
 
-// Origin is the network of an origin: its server listens there on the origin's addresses.
-func (f *Fabric) Origin(name string) (underlay.Net, error) {
+// Server is the network as an origin, a name server of others or a resolver has it: it listens there on its own
+// addresses, and its connections come from them.
+func (f *Fabric) Server(name string) (underlay.Net, error) {
 	p := f.graph.places[name]
-	if p == nil || p.origin == nil {
-		return nil, fmt.Errorf("no origin %q in the topology", name)
+	if p == nil || !p.server {
+		return nil, fmt.Errorf("no origin, name server or resolver %q in the topology", name)
 	}
 	return host{f, p}, nil
 }

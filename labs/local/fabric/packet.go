@@ -17,7 +17,7 @@ const (
 
 // send carries one datagram of a socket; b is copied. It may be lost without a word.
 func (f *Fabric) send(s *socket, to netip.AddrPort, b []byte) {
-	p := f.route(s.key.place, to.Addr())
+	p := f.carries(to.Port(), f.route(s.key.place, to.Addr()))
 	now := f.o.Now()
 	if p.NoPath != "" {
 		f.later(2*p.lag(now, 0, f.o.Rand), func() { f.report(s, wire.KindUnreachable, to) })

@@ -19,7 +19,7 @@ const maxPaths = 1 << 16
 // Path is the way from a place to an address as routing is now, in one direction.
 type Path struct {
 	Hops   []string      // networks and nodes on the way, the source first
-	Dest   string        // the node, origin or network where it ends; "" without a path
+	Dest   string        // the node, server or network where it ends; "" without a path
 	Delay  time.Duration // one way
 	Jitter time.Duration // at most so much more
 	Loss   float64       // 0 to 1
@@ -38,11 +38,11 @@ type rated struct {
 // Good says that what is sent arrives.
 func (p *Path) Good() bool { return p.NoPath == "" && p.Broken == "" }
 
-// Path walks from a node, network or origin to an address of the topology. The result is shared: do not change it.
+// Path walks from a node, network or server to an address of the topology. The result is shared: do not change it.
 func (f *Fabric) Path(from string, to netip.Addr) *Path {
 	src := f.graph.places[from]
 	if src == nil {
-		return &Path{NoPath: fmt.Sprintf("no node, network or origin %q", from)}
+		return &Path{NoPath: fmt.Sprintf("no node, network or server %q", from)}
 	}
 	return f.route(src, to.Unmap())
 }
@@ -72,6 +72,7 @@ func (f *Fabric) route(from *place, to netip.Addr) *Path {
 		return p
 	}
 	p = f.walk(from, to)
+	p.divide(f.faults.partitions.Load(), f.graph.topo, "partitioned")
 	f.path.mu.Lock()
 	if f.path.gen == gen && f.gen.Load() == gen {
 		f.path.all[key] = p
@@ -84,7 +85,7 @@ func (f *Fabric) walk(from *place, to netip.Addr) *Path {
 	switch {
 	case from.node != nil:
 		return f.fromNode(from.node, to)
-	case from.origin != nil:
+	case from.server:
 		if slices.Contains(from.addrs, to) {
 			return &Path{Hops: []string{from.name}, Dest: from.name}
 		}
@@ -121,9 +122,14 @@ func (f *Fabric) fromNetwork(p *Path, at *topology.Network, to netip.Addr) *Path
 	return p.end("the routers send %s round in circles", to)
 }
 
-// arrive ends a path in the network that owns the address.
+// arrive ends a path in the network that owns the address: at a server of its own, else at the network's clients.
 func (f *Fabric) arrive(p *Path, at *topology.Network, to netip.Addr) *Path {
-	for _, o := range f.graph.topo.Internet.Origins {
+	if s := f.graph.servers[to]; s != nil && s.net.Name == at.Name {
+		p.Hops = append(p.Hops, s.name)
+		p.Dest = s.name
+		return p
+	}
+	for _, o := range f.graph.topo.Internet.Origins { // an address of its prefixes where nobody listens
 		if o.In.Name == at.Name && holds(o.Prefixes, to) {
 			p.Hops = append(p.Hops, o.Host)
 			p.Dest = o.Host
@@ -230,9 +236,10 @@ func (p *Path) cross(g *graph, from, to string) bool {
 
 // pass adds a link in the direction away from one of its ends.
 func (p *Path) pass(l *link, from string) {
-	p.Delay += l.Delay
+	slow, lossy := l.impairment()
+	p.Delay += l.Delay + slow
 	p.Jitter += l.Jitter
-	p.Loss = 1 - (1-p.Loss)*(1-l.Loss)
+	p.Loss = 1 - (1-p.Loss)*(1-l.Loss)*(1-lossy)
 	if l.Rate > 0 {
 		g := &l.ahead
 		if from == l.B {

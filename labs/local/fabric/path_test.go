@@ -60,7 +60,7 @@ func TestPathSaysWhyThereIsNone(t *testing.T) {
 		{"a loop", "tokyo", "203.0.113.241", "round in circles"},
 		{"no such host in the POP", "berlin", "203.0.113.9", "ams has no node with the address"},
 		{"a POP without a route", "sin1", "8.8.8.8", "sin1 has no neighbour"},
-		{"no such place", "paris", anyWeb, `no node, network or origin "paris"`},
+		{"no such place", "paris", anyWeb, `no node, network or server "paris"`},
 	} {
 		if p := f.Path(row.from, addr(row.to)); p.Good() || !strings.Contains(p.NoPath, row.why) {
 			t.Errorf("%s: got %+v, want a reason with %q", row.name, p, row.why)

@@ -111,12 +111,13 @@ func (d *adjacencies) up(a, b string) bool {
 	return r == nil || r.stands()
 }
 
-func (d *adjacencies) linkChanged(l *link, state linkState) {
+// changed makes the relays that a fault is about follow it at once.
+func (d *adjacencies) changed(about func(*relay) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range d.all {
-		if r.link == l {
-			r.linkChanged(state)
+		if about(r) {
+			r.follow()
 		}
 	}
 }
@@ -141,15 +142,27 @@ func (r *relay) stands() bool {
 	return r.joined
 }
 
-// linkChanged makes the relay follow its link at once.
-func (r *relay) linkChanged(state linkState) {
+// now is the state of what the session crosses: the link, and what holds its ends apart.
+func (r *relay) now() linkState {
+	if s := r.link.now(); s != up {
+		return s
+	}
+	between := Path{Hops: r.names[:]}
+	if between.divide(r.f.faults.partitions.Load(), r.f.graph.topo, "partitioned"); between.Broken != "" {
+		return blackholed
+	}
+	return up
+}
+
+// follow makes the relay as its link is now.
+func (r *relay) follow() {
 	r.mu.Lock()
-	if state == cut {
+	if r.now() == cut {
 		for _, c := range r.legs {
 			abort(c)
 		}
 	}
-	r.shape(state)
+	r.shape()
 	r.mu.Unlock()
 	select {
 	case r.changed <- struct{}{}:
@@ -157,12 +170,14 @@ func (r *relay) linkChanged(state linkState) {
 	}
 }
 
-// shape stalls the streams of a link that swallows everything. BGP crosses a link without its delay, so that the time of
-// a withdrawal is the software's own (docs/decisions/006). It is called with mu held.
-func (r *relay) shape(state linkState) {
+// shape stalls the streams of a link that swallows everything. BGP crosses a link without its own delay and loss, so that
+// the time of a withdrawal is the software's own (docs/decisions/006); what a fault adds does count. It is called with mu
+// held.
+func (r *relay) shape() {
 	p := &Path{}
-	if state != up {
-		p.Broken = fmt.Sprintf("%q is %s", r.link.Name(), state)
+	p.Delay, p.Loss = r.link.impairment()
+	if s := r.now(); s != up {
+		p.Broken = fmt.Sprintf("%q is %s", r.link.Name(), s)
 	}
 	for _, s := range r.streams {
 		s.follow(p)
@@ -172,11 +187,11 @@ func (r *relay) shape(state linkState) {
 // run keeps the session's relay up while the link is, until ctx is done.
 func (r *relay) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if r.link.now() == up {
+		if r.now() == up {
 			r.session(ctx)
 		}
 		wait := minRedial + rand.N(maxRedial-minRedial) //nolint:gosec // jitter, not a secret
-		if r.link.now() != up {
+		if r.now() != up {
 			wait = time.Hour // until the link changes
 		}
 		t := time.NewTimer(wait)
@@ -204,7 +219,7 @@ func (r *relay) session(ctx context.Context) {
 	defer stop()
 	hello := make([]byte, 4096)
 	n, err := first.Read(hello)
-	if err != nil || r.link.now() != up {
+	if err != nil || r.now() != up {
 		return
 	}
 	second, ok := r.dial(ctx, r.second, r.first.Addr)
@@ -233,7 +248,7 @@ func (r *relay) keep(c net.Conn) {
 	r.mu.Lock()
 	r.legs = append(r.legs, c)
 	r.mu.Unlock()
-	if r.link.now() == cut { // it was cut meanwhile
+	if r.now() == cut { // it was cut meanwhile
 		abort(c)
 	}
 }
@@ -261,7 +276,7 @@ func (r *relay) splice(first, second net.Conn, hello []byte) {
 	out, back := newStream(r.f.o.Now, r.f.o.Rand), newStream(r.f.o.Now, r.f.o.Rand)
 	r.mu.Lock()
 	r.streams = []*stream{out, back}
-	r.shape(r.link.now())
+	r.shape()
 	r.mu.Unlock()
 	r.join(true)
 	_ = out.put(append([]byte(nil), hello...), nil)

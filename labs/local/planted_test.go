@@ -37,12 +37,12 @@ func catches() []caught {
 		},
 		{
 			fault: fault.WithdrawsTooLate, drill: "kill-web-server", split: true,
-			says:  []string{`^2s\.\.8s: withdrawal\(ams\) < 500ms: found 2\.\d+s\n  cause   withdraws too late\n.*the last was \w+'s best path for`},
+			says:  []string{`^2s\.\.7s: withdrawal\(ams\) < 500ms: found 2\.\d+s\n  cause   withdraws too late\n.*the last was \w+'s best path for`},
 			keeps: []string{"wrong_bodies == 0", "empty_answers == 0", "attracts(ams, down) < 3s", "dns(berlin, www) == nyc", "routes(arc, anycast) > 0"},
 		},
 		{
 			fault: fault.AnnouncesWhileDown, drill: "kill-web-server", quick: true, split: true,
-			says:  []string{`^2s\.\.8s: attracts\(ams, down\) < 3s: found \d.*\n  cause   announces while down\n.*best path for .* led to ams from .* which was held to be down`},
+			says:  []string{`^2s\.\.7s: attracts\(ams, down\) < 3s: found \d.*\n  cause   announces while down\n.*best path for .* led to ams from .* which was held to be down`},
 			keeps: []string{"wrong_bodies == 0", "empty_answers == 0", "dns(berlin, www) == nyc", "routes(arc, anycast) > 0"},
 		},
 		{

@@ -89,12 +89,12 @@ func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
 		missing.Fail(0, 0, "file is missing", "a configuration is a folder with topology.yaml, sites/ and zones/: is this the right one?")
 		return nil, missing.Err()
 	}
-	doc := conf.Parse(label(TopologyFile), text)
-	s.Topology = topology.Read(doc)
+	network := conf.Parse(label(TopologyFile), text)
+	s.Topology = topology.Read(network)
 	s.Topology.Name = name
-	docs = append(docs, doc)
+	docs = append(docs, network)
 	checked := s.Topology
-	if doc.Err() != nil {
+	if network.Err() != nil {
 		checked = nil // a broken topology says nothing about the sites
 	}
 
@@ -127,7 +127,7 @@ func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
 		}
 	}
 	checkHosts(hosts, s.Zones, names)
-	docs = append(docs, s.readParents(checked, doc, label)...)
+	docs = append(docs, s.readParents(checked, network, label)...)
 	var errs []error
 	for _, d := range docs {
 		errs = append(errs, d.Err())

@@ -5,7 +5,8 @@
 //
 //	not yet good once            withdrawn
 //	hard (the process is gone)   withdrawn at once, unless the view shows nobody else announcing
-//	soft (probes, latency)       withdrawn if another POP that is not down itself announces, else kept: fail open
+//	soft (probes, latency)       withdrawn if another POP that is not down itself announces, else kept: fail open; all POPs
+//	                             but the first hear for HearFor whether the others are well
 //	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while; a drain stays
 //	                             at GSHUT while no other healthy node announces
 //	else                         announced
@@ -25,6 +26,10 @@ import (
 
 // ClaimAge is how old another POP's claim may be to count for a soft cause.
 const ClaimAge = 2 * time.Second
+
+// HearFor is how long all POPs but the first wait with a soft cause before they withdraw: three probes and the longest way
+// of gossip round the world.
+const HearFor = 300 * time.Millisecond
 
 // GracefulShutdown is the community that asks neighbours to prefer any other path (RFC 8326).
 const GracefulShutdown uint32 = 65535 << 16

@@ -55,6 +55,9 @@ func decide(in *Input, inside services, prefixes []netip.Prefix) decision {
 		soft = append(soft, hard...)
 	} else if len(soft) > 0 {
 		if in.Alone || otherPOP(in, inside, prefixes) {
+			if until := hearOthers(in, soft[0].Cause.Since); in.Now.Before(until) {
+				return decision{state: Announced, kept: true, reason: soft[0].text() + "; hearing first whether the others are well", since: soft[0].Cause.Since, next: until}
+			}
 			return decision{state: Withdrawn, reason: soft[0].text(), since: soft[0].Cause.Since}
 		}
 		ill = soft[0].text() + "; no other healthy POP announces"
@@ -66,6 +69,17 @@ func decide(in *Input, inside services, prefixes []netip.Prefix) decision {
 		return decision{state: Announced, kept: true, reason: "kept, fail open: " + ill, since: soft[0].Cause.Since}
 	}
 	return decision{state: Announced, reason: good(own, inside)}
+}
+
+// hearOthers is until when a node that looks ill waits before it leaves its clients to the other POPs: what makes it ill,
+// say a bad release, may have made all of them ill in the same moment, and then the last one must still be there when
+// they have told each other. The first POP of the file does not wait, so that one at least is soon out of the way; a
+// cause from the future, of a clock that was set back, is waited for by nobody.
+func hearOthers(in *Input, cause time.Time) time.Time {
+	if in.Alone || in.Node.POP.Index == 0 || in.Now.Before(cause) {
+		return time.Time{}
+	}
+	return cause.Add(HearFor)
 }
 
 // judged is a service of this node with its state.

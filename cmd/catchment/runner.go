@@ -264,10 +264,6 @@ func (a *app) upLab(ctx context.Context, o order, dir, root string, tell func(st
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if o.runner == "netns" {
-		if o.split {
-			err := &labs.CannotError{What: "break one daemon of a node in a netns lab, whose nodes are one process each", Fix: "use --runner local"}
-			return nil, &daemon.ExitError{Code: daemon.CannotRun, Err: err}
-		}
 		if err := netns.Settle(); err != nil {
 			return nil, err
 		}
@@ -275,7 +271,7 @@ func (a *app) upLab(ctx context.Context, o order, dir, root string, tell func(st
 		if err != nil {
 			return nil, err
 		}
-		return netns.Up(ctx, netns.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Doors: doors, Progress: tell, Logger: log})
+		return netns.Up(ctx, netns.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Doors: doors, Split: o.split, Progress: tell, Logger: log})
 	}
 	return local.Up(ctx, local.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Split: o.split, Progress: tell, Logger: log})
 }

@@ -3,6 +3,7 @@ package underlay
 import (
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -17,14 +18,22 @@ func TestHostSpeaksFromItsLocalAddress(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	for _, network := range []string{"tcp", "udp"} {
-		c, err := h.DialContext(ctx, network, l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if got := netip.MustParseAddrPort(c.LocalAddr().String()).Addr(); got != h.Local[0] {
-			t.Errorf("%s: source %v, want %v", network, got, h.Local[0])
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// By name too: an answer to the address of a link, or to a shared one, would not come back.
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		for _, network := range []string{"tcp", "udp"} {
+			c, err := h.DialContext(ctx, network, net.JoinHostPort(host, port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			far := netip.MustParseAddrPort(c.RemoteAddr().String()).Addr()
+			if got := netip.MustParseAddrPort(c.LocalAddr().String()).Addr(); far.Is4() && got != h.Local[0] {
+				t.Errorf("%s to %s: source %v, want %v", network, host, got, h.Local[0])
+			}
 		}
 	}
 }

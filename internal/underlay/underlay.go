@@ -40,11 +40,14 @@ func (h Host) ListenPacket(ctx context.Context, network, address string) (net.Pa
 	return lc.ListenPacket(ctx, network, address)
 }
 
-// DialContext connects from the local address of the same family as the target, where there is one.
+// DialContext connects from the local address of the same family as the target, where there is one. A name's addresses
+// are tried as net.Dialer does.
 func (h Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	if target, err := netip.ParseAddrPort(address); err == nil {
 		d.LocalAddr = h.localFor(network, target.Addr())
+	} else if len(h.Local) > 0 {
+		d.Control = h.bind // which family it will be is known only now
 	}
 	return d.DialContext(ctx, network, address)
 }

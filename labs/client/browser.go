@@ -36,7 +36,7 @@ type reply struct {
 // status. A refused, reset, cut or silent try goes on to the next address, as browsers do for GET. The Sample learns
 // the number of tries and the last address.
 //
-//	time   0            500 ms        750 ms                     1.5 s
+//	time   0            500 ms        1.5 s                      3 s
 //	v6     open ── no ──┘ next         │
 //	v4                  open, ask ─── silence: half of the rest ─┘
 func (c *Client) get(ctx context.Context, u *url.URL, addrs []netip.Addr, id string, s *labs.Sample) (*reply, error) {

@@ -39,7 +39,7 @@ type Options struct {
 
 	DNSTimeout time.Duration // for one name server; 0 means 400 ms, and 2 s for a resolver, which may have to try several
 	DialWithin time.Duration // for one connection to open, while other addresses are left; 0 means 500 ms: one round trip to the far side of the world, and then some
-	Total      time.Duration // for one whole HTTP request with all its tries, name resolution not counted; 0 means 1.5 s
+	Total      time.Duration // for one whole HTTP request with all its tries, name resolution not counted; 0 means 3 s: the four round trips that a cold answer takes over the longest links, twice
 	InFlight   int           // requests at once per load; one beyond it is a failed Sample; 0 means 128
 
 	Seed uint64       // shifts the phases of the loads and marks the cookies
@@ -75,7 +75,7 @@ func New(o Options) (*Client, error) {
 		o.DialWithin = 500 * time.Millisecond
 	}
 	if o.Total <= 0 {
-		o.Total = 1500 * time.Millisecond
+		o.Total = 3 * time.Second
 	}
 	if o.InFlight <= 0 {
 		o.InFlight = 128

@@ -43,6 +43,7 @@ func newTree(t *testing.T) *tree {
 }
 
 func (tr *tree) child(t *testing.T, server string, q *dns.Msg) *dns.Msg {
+	t.Helper()
 	tr.count(server)
 	tr.mu.Lock()
 	ttl, lame := tr.ttl, tr.lame
@@ -50,15 +51,14 @@ func (tr *tree) child(t *testing.T, server string, q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.Authoritative = true
-	addr, scope := "203.0.113.1", 0
+	addr := "203.0.113.1"
 	for _, o := range q.IsEdns0().Option {
 		if s, ok := o.(*dns.EDNS0_SUBNET); ok {
-			scope = int(s.SourceNetmask)
 			if s.Address.Equal(net.ParseIP("198.51.100.32")) {
 				addr = "203.0.113.18"
 			}
 			m.SetEdns0(1232, false)
-			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: s.SourceNetmask, SourceScope: uint8(scope), Address: s.Address})
+			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: s.SourceNetmask, SourceScope: s.SourceNetmask, Address: s.Address})
 		}
 	}
 	switch {

@@ -33,8 +33,10 @@ type Machine struct {
 	Software string // of a network's router: "ours" or "frr"; "" for a node
 
 	// Own are the addresses on the loopback interface: a node's unicast ones and the anycast ones; the first host of
-	// each prefix of a network, and its origins'.
+	// a network's prefixes, and those of its origins, name servers and resolvers.
 	Own []netip.Addr
+	// Clients are those of Own that a network's clients come from.
+	Clients []netip.Addr
 	// Prefixes are what a network's router originates.
 	Prefixes []netip.Prefix
 	// Interfaces are eth1, eth2, … in the order of the wires.
@@ -83,11 +85,23 @@ func New(t *topology.Topology) (*Plan, error) {
 		})
 	}
 	for i, n := range t.Internet.Networks {
-		m := &Machine{Name: n.Name, Network: n, ASN: n.ASN, RouterID: routerID(i), Software: "ours", Own: firstHosts(n.Prefixes), Prefixes: slices.Clone(n.Prefixes)}
+		m := &Machine{Name: n.Name, Network: n, ASN: n.ASN, RouterID: routerID(i), Software: n.Router, Clients: firstHosts(n.Prefixes), Prefixes: slices.Clone(n.Prefixes)}
+		m.Own = slices.Clone(m.Clients)
 		for _, o := range t.Internet.Origins {
 			if o.In == n {
 				m.Own = append(m.Own, o.Addrs...)
 				m.Prefixes = append(m.Prefixes, o.Prefixes...)
+			}
+		}
+		for _, s := range t.Internet.NameServers {
+			if s.In == n {
+				m.Own = append(m.Own, s.Addrs...)
+				m.Prefixes = append(m.Prefixes, s.Prefixes...)
+			}
+		}
+		for _, r := range t.Internet.Resolvers {
+			if r.In == n {
+				m.Own = append(m.Own, r.Addrs...)
 			}
 		}
 		p.Machines = append(p.Machines, m)

@@ -30,7 +30,7 @@ func (l *Lab) Do(ctx context.Context, f labs.Fault) error {
 }
 
 func (l *Lab) do(ctx context.Context, f labs.Fault) error {
-	if front := l.fronts[f.Subject]; front != nil {
+	if front := l.world.Front(f.Subject); front != nil {
 		return front.Do(ctx, f)
 	}
 	switch f.Verb {

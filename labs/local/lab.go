@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/local/fabric"
-	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
@@ -58,8 +56,7 @@ type Lab struct {
 	routers map[string]*router.Router
 	bests   *runner.Bests
 	fabric  *fabric.Fabric
-	users   runner.Users
-	origins []*origin.Server // in the topology's order
+	world   *runner.World
 	since   time.Time
 
 	cancel   context.CancelFunc // ends routers, fabric, origins, access ports
@@ -69,8 +66,6 @@ type Lab struct {
 	gone     chan struct{} // closed when Down has finished
 
 	turn runner.Turn
-
-	fronts map[string]*origin.Front // by host
 }
 
 var _ labs.Lab = (*Lab)(nil)
@@ -89,7 +84,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l := &Lab{
 		o: o, snap: snap, topo: snap.Topology, ring: event.NewRing(event.Options{Node: "lab", Size: 1 << 16}),
-		routers: map[string]*router.Router{}, fronts: map[string]*origin.Front{}, gone: make(chan struct{}),
+		routers: map[string]*router.Router{}, gone: make(chan struct{}),
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("lab %q did not converge within %v", o.Name, upTimeout))
 	defer stop()
@@ -153,37 +148,15 @@ func (l *Lab) startNode(ctx context.Context, n *topology.Node) error {
 	if err := around.Write(file); err != nil {
 		return err
 	}
-	if err := l.nodes.Start(n.Name, l.processes(n.Name, dir, file)); err != nil {
+	process := runner.NodeProcess{
+		Node: n.Name, Binary: l.o.Binary, Config: l.o.Dir, Around: file, Env: l.o.Env, Split: l.o.Split, Folders: l.nodes,
+	}
+	if err := l.nodes.Start(n.Name, process.Processes()); err != nil {
 		return err
 	}
 	l.parts.Go(func() { l.nodes.Follow(ctx, n.Name) })
 	return nil
 }
-
-// processes lists the processes of a node: one, or three where the lab is split.
-func (l *Lab) processes(node, dir, lab string) []runner.Process {
-	common := []string{"-c", l.o.Dir, "--state", dir, "--keys", l.state.File(runner.KeysFolder), "--lab", lab}
-	admin := []string{"--admin", l.nodes.Admin(node)}
-	geo := []string{"--mmdb", l.state.File(runner.GeodataFile)}
-	memory := []string{"--memory", nodeMemory}
-	process := func(name, log string, argv ...[]string) runner.Process {
-		return runner.Process{
-			Name: name, Log: log, Argv: append([]string{l.o.Binary}, slices.Concat(argv...)...),
-			Env: append([]string{"GOMAXPROCS=2", "GOMEMLIMIT=64MiB"}, l.o.Env...),
-		}
-	}
-	if !l.o.Split {
-		return []runner.Process{process(node, "log", []string{"node", node}, common, admin, geo, memory)}
-	}
-	return []runner.Process{
-		process(node+"/bgpd", "bgpd.log", []string{"bgpd", "--node", node}, common, admin),
-		process(node+"/dnsd", "dnsd.log", []string{"dnsd", "--node", node}, common, geo),
-		process(node+"/popd", "popd.log", []string{"popd", "--node", node}, common, memory),
-	}
-}
-
-// nodeMemory is the cache of a lab's node.
-const nodeMemory = "32MiB"
 
 // Serve offers the lab to other processes of this user until ctx is done or somebody asks for its end. It calls ready once
 // the lab answers. The caller still calls Down.

@@ -8,13 +8,9 @@ import (
 
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
-	"github.com/catchment-net/catchment/labs/client"
 	"github.com/catchment-net/catchment/labs/local/fabric"
-	"github.com/catchment-net/catchment/labs/nameserver"
-	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
-	"github.com/catchment-net/catchment/topology"
 )
 
 // startNetwork starts routers, links, origins, clients and access ports.
@@ -54,15 +50,12 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 	case <-time.After(5 * time.Second):
 		return fmt.Errorf("the lab's fabric did not start within 5 s")
 	}
-	for _, o := range l.topo.Internet.Origins {
-		if err := l.startOrigin(ctx, o); err != nil {
-			return err
-		}
-	}
-	if err := l.startResolution(ctx); err != nil {
-		return err
-	}
-	if err := l.makeClients(); err != nil {
+	l.world = runner.NewWorld(runner.WorldOptions{
+		Snap: l.snap, Ended: l.ended, Parts: &l.parts,
+		Server: func(name string) (underlay.Net, error) { return l.fabric.Server(name) },
+		Client: func(network string) (underlay.Net, error) { return l.fabric.Client(network) },
+	})
+	if err := l.world.Start(ctx); err != nil {
 		return err
 	}
 	return l.openAccess(ctx)
@@ -107,107 +100,13 @@ func (l *Lab) speaker(name string) fabric.Speaker {
 // bgp is where a node's speaker listens.
 func (p *plan) bgp(node string) netip.AddrPort { return netip.AddrPortFrom(p.nodes[node], bgpPort) }
 
-// startOrigin runs one customer's web server inside the fabric, on each of its addresses.
-func (l *Lab) startOrigin(ctx context.Context, o *topology.Origin) error {
-	handler, err := origin.New(origin.Options{Host: o.Host, Limit: o.Limit})
-	if err != nil {
-		return err
-	}
-	l.origins = append(l.origins, handler)
-	own, err := l.fabric.Server(o.Host)
-	if err != nil {
-		return err
-	}
-	front, err := origin.NewFront(origin.FrontOptions{Host: o.Host, Handler: handler, Addrs: ports(o.Addrs, topology.PortHTTP), Listen: own.Listen})
-	if err != nil {
-		return err
-	}
-	l.fronts[o.Host] = front
-	return l.startPart(ctx, "origin "+o.Host, front.Run)
-}
-
-// ports are the addresses with a port.
-func ports(addrs []netip.Addr, port uint16) []netip.AddrPort {
-	all := make([]netip.AddrPort, len(addrs))
-	for i, a := range addrs {
-		all[i] = netip.AddrPortFrom(a, port)
-	}
-	return all
-}
-
-// startPart runs a part of the lab until ctx is done, and returns when it is ready.
-func (l *Lab) startPart(ctx context.Context, what string, run func(ctx context.Context, ready func()) error) error {
-	ready, failed := make(chan struct{}), make(chan error, 1)
-	l.parts.Go(func() {
-		err := run(ctx, func() { close(ready) })
-		failed <- err
-		select {
-		case <-ready:
-			l.ended(what, err)
-		default: // whoever waits says it
-		}
-	})
-	select {
-	case <-ready:
-		return nil
-	case err := <-failed:
-		return fmt.Errorf("start %s: %w", what, err)
-	}
-}
-
-// startResolution runs the name servers of others and the resolvers.
-func (l *Lab) startResolution(ctx context.Context) error {
-	for _, n := range l.topo.Internet.NameServers {
-		own, err := l.fabric.Server(n.Host)
-		if err != nil {
-			return err
-		}
-		o := nameserver.Options{Host: n.Host, Addrs: n.Addrs, Listen: own.ListenPacket}
-		for _, z := range n.Zones {
-			o.Zones = append(o.Zones, nameserver.Zone{Origin: z.Origin, Text: l.snap.Parents[z.File].Text})
-		}
-		s, err := nameserver.New(o)
-		if err != nil {
-			return err
-		}
-		if err := l.startPart(ctx, "name server "+n.Host, s.Run); err != nil {
-			return err
-		}
-	}
-	hints, err := runner.Hints(l.snap)
-	if err != nil {
-		return err
-	}
-	for _, res := range l.topo.Internet.Resolvers {
-		own, err := l.fabric.Server(res.Name)
-		if err != nil {
-			return err
-		}
-		r, err := client.NewRecursor(client.RecursorOptions{Resolver: res, Topology: l.topo, Net: own, Hints: hints})
-		if err != nil {
-			return err
-		}
-		if err := l.startPart(ctx, "resolver "+res.Name, r.Run); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// makeClients gives every client network its user.
-func (l *Lab) makeClients() error {
-	var err error
-	l.users, err = runner.NewUsers(l.snap, func(network string) (underlay.Net, error) { return l.fabric.Client(network) })
-	return err
-}
-
 // openAccess lets people in.
 func (l *Lab) openAccess(ctx context.Context) error {
-	doors, err := runner.OpenDoors(len(l.users), l.block.port(0))
+	doors, err := runner.OpenDoors(len(l.world.Users), l.block.port(0))
 	if err != nil {
 		return err
 	}
-	for i, u := range l.users {
+	for i, u := range l.world.Users {
 		u.Let(ctx, doors[i], runner.AccessOptions{Topology: l.topo, Hosts: runner.Hosts(l.snap), Logger: l.o.Logger, Ended: l.ended}, &l.parts)
 	}
 	return nil

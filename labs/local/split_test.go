@@ -34,7 +34,7 @@ func TestOneProcessOfANodeDies(t *testing.T) {
 	o.Split = true
 	before := takeStock(t)
 	l := up(t, o)
-	s := &split{Lab: l, berlin: l.users[0].Net, reports: newReports(t, l)}
+	s := &split{Lab: l, berlin: l.world.Users[0].Net, reports: newReports(t, l)}
 	for name, pid := range pids(t, l) {
 		if !alive(pid) {
 			t.Fatalf("%s does not run", name)

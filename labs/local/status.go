@@ -11,24 +11,19 @@ import (
 // Status tells where every client lands now and what runs.
 func (l *Lab) Status(context.Context) (*labs.Status, error) {
 	st := &labs.Status{Name: l.o.Name, Runner: "local", Dir: l.o.Dir, State: l.state.Path, Since: l.since, Nodes: l.nodes.Status()}
-	for _, u := range l.users {
+	for _, u := range l.world.Users {
 		st.Clients = append(st.Clients, u.Status(l.bests))
 	}
 	for _, n := range l.topo.Internet.Networks {
 		st.Routers = append(st.Routers, labs.RouterStatus{Name: n.Name, Best: l.bests.Of(n.Name)})
 	}
-	for i, o := range l.origins {
-		n := o.Counts()
-		st.Origins = append(st.Origins, labs.OriginStatus{
-			Host: l.topo.Internet.Origins[i].Host, Requests: n.Shared + n.Static + n.Private + n.Limited + n.Bad,
-		})
-	}
+	st.Origins = l.world.Status()
 	return st, nil
 }
 
 // Sample runs the loads from their clients until ctx is done.
 func (l *Lab) Sample(ctx context.Context, loads []labs.Load, fn func(labs.Sample)) error {
-	return l.users.Sample(ctx, loads, fn)
+	return l.world.Users.Sample(ctx, loads, fn)
 }
 
 // Exec runs a command with CATCHMENT_ADMIN naming the node's admin socket, in the node's state folder. A command that

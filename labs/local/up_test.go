@@ -130,7 +130,7 @@ func TestFailedUpSaysWhyAndLeavesNothing(t *testing.T) {
 		want              []string
 		routers           int
 	}{
-		{"no binary", "/nonexistent/catchment", "testdata/small", []string{`start node "east1"`, "/nonexistent/catchment"}, 2},
+		{"no binary", "/nonexistent/catchment", "testdata/small", []string{`start "east1"`, "/nonexistent/catchment"}, 2},
 		{"node ends at once", script, "testdata/small", []string{"ended while the lab came up", "no such luck today"}, 2},
 		{"no folder", script, "testdata/none", []string{"testdata/none"}, 0},
 	} {

@@ -189,9 +189,14 @@ func TestEachVerbHasItsEffectAndHealUndoesIt(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		for _, f := range []labs.Fault{
-			{Verb: labs.Partition, Subject: "town"}, {Verb: labs.Mute, Subject: "east1/popd"}, {Verb: labs.Slow, Subject: "east -> transit", Arg: "20%"},
-			{Verb: labs.Lossy, Subject: "east -> transit", Arg: "2"}, {Verb: labs.Lossy, Subject: "east -> transit", Arg: "200%"},
-			{Verb: labs.Skew, Subject: "east", Arg: "soon"}, {Verb: labs.Skew, Subject: "town", Arg: "1h"}, {Verb: labs.Fill, Subject: "transit"},
+			{Verb: labs.Partition, Subject: "town"},
+			{Verb: labs.Mute, Subject: "east1/popd"},
+			{Verb: labs.Slow, Subject: "east -> transit", Arg: "20%"},
+			{Verb: labs.Lossy, Subject: "east -> transit", Arg: "2"},
+			{Verb: labs.Lossy, Subject: "east -> transit", Arg: "200%"},
+			{Verb: labs.Skew, Subject: "east", Arg: "soon"},
+			{Verb: labs.Skew, Subject: "town", Arg: "1h"},
+			{Verb: labs.Fill, Subject: "transit"},
 			{Verb: labs.Drain, Subject: smallOrigin},
 		} {
 			if err := l.Do(t.Context(), f); err == nil {

@@ -71,7 +71,7 @@ func parse(z Zone) (*zone, error) {
 		}
 		out.names[owner] = append(out.names[owner], rr)
 		for name := owner; name != out.origin && name != "."; { // what lies above it exists, too (RFC 8020)
-			if _, name = up(name); out.names[name] == nil {
+			if name = up(name); out.names[name] == nil {
 				out.names[name] = []dns.RR{}
 			}
 		}
@@ -86,12 +86,12 @@ func parse(z Zone) (*zone, error) {
 }
 
 // up cuts the first label off a name.
-func up(name string) (label, parent string) {
-	label, parent, _ = strings.Cut(name, ".")
+func up(name string) string {
+	_, parent, _ := strings.Cut(name, ".")
 	if parent == "" {
-		parent = "."
+		return "."
 	}
-	return label, parent
+	return parent
 }
 
 // Run answers on all addresses until ctx is done; it calls ready once they are open.
@@ -191,7 +191,7 @@ func (z *zone) cut(name string) string {
 		if len(z.only(name, dns.TypeNS)) > 0 {
 			found = name
 		}
-		_, name = up(name)
+		name = up(name)
 	}
 	return found
 }

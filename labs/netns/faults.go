@@ -31,14 +31,12 @@ func gossipPort(p uint16) bool { return p == topology.PortGossip || p == topolog
 
 // Caps says which faults the lab can do.
 func (l *Lab) Caps() labs.Caps {
-	return labs.Caps{Verbs: []labs.Verb{
-		labs.Kill, labs.Freeze, labs.Drain, labs.Undrain, labs.Cut, labs.Blackhole, labs.Partition, labs.Mute, labs.Slow, labs.Lossy, labs.Heal,
-	}}
+	return labs.Caps{Verbs: labs.Verbs()}
 }
 
 // Do carries out one fault. The event that records it is stamped before the deed, so that every effect comes after it.
 func (l *Lab) Do(ctx context.Context, f labs.Fault) error {
-	e := event.Event{Time: time.Now(), Mono: event.Mono(), Node: "lab", Kind: event.Fault, Subject: f.Subject, State: string(f.Verb)}
+	e := event.Event{Time: time.Now(), Mono: event.Mono(), Node: "lab", Kind: event.Fault, Subject: f.Subject, State: string(f.Verb), Cause: f.Arg}
 	if err := l.do(ctx, f); err != nil {
 		return fmt.Errorf("%s: %w", f, err)
 	}
@@ -47,6 +45,9 @@ func (l *Lab) Do(ctx context.Context, f labs.Fault) error {
 }
 
 func (l *Lab) do(ctx context.Context, f labs.Fault) error {
+	if front := l.world.Front(f.Subject); front != nil {
+		return front.Do(ctx, f)
+	}
 	switch f.Verb {
 	case labs.Kill:
 		return l.nodes.Kill(f.Subject)
@@ -58,6 +59,10 @@ func (l *Lab) do(ctx context.Context, f labs.Fault) error {
 		return l.hurtLink(f)
 	case labs.Partition, labs.Mute:
 		return l.hurtNodes(f)
+	case labs.Skew:
+		return l.nodes.Skew(f.Subject, f.Arg)
+	case labs.Fill:
+		return l.nodes.Fill(f.Subject)
 	case labs.Heal:
 		return l.heal(ctx, f.Subject)
 	}
@@ -175,4 +180,3 @@ func (l *Lab) rulesOf(w *layout.Wire) *rules {
 	}
 	return r
 }
-

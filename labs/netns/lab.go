@@ -38,6 +38,7 @@ type Options struct {
 	Binary   string         // the catchment binary, for nodes and routers
 	Doors    []runner.Doors // the host's sockets by which people reach the users, in file order; none are opened here
 	Env      []string       // added to the nodes' environment
+	Split    bool           // each node as three processes (bgpd, dnsd, popd) that the link joins
 	Progress func(string)   // one line a step that takes a while; nil is silent
 	Logger   *slog.Logger   // nil discards
 }
@@ -59,7 +60,7 @@ type Lab struct {
 	nodes    *runner.Nodes
 	routers  []*runner.Child
 	bests    *runner.Bests
-	users    runner.Users
+	world    *runner.World
 	since    time.Time
 	turn     runner.Turn
 
@@ -174,7 +175,8 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 		state, pid := c.Status()
 		st.Nodes = append(st.Nodes, labs.NodeStatus{Name: c.Name, State: state, PID: pid, Pss: runner.Pss(pid)})
 	}
-	for _, u := range l.users {
+	st.Origins = l.world.Status()
+	for _, u := range l.world.Users {
 		st.Clients = append(st.Clients, u.Status(l.bests))
 	}
 	for _, n := range l.topo.Internet.Networks {
@@ -185,7 +187,7 @@ func (l *Lab) Status(context.Context) (*labs.Status, error) {
 
 // Sample runs the loads from their clients until ctx is done.
 func (l *Lab) Sample(ctx context.Context, loads []labs.Load, fn func(labs.Sample)) error {
-	return l.users.Sample(ctx, loads, fn)
+	return l.world.Users.Sample(ctx, loads, fn)
 }
 
 // Events calls fn for every event from now on.

@@ -7,25 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/layout"
-	"github.com/catchment-net/catchment/labs/origin"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
-
-// nodeMemory is the cache of a lab's node.
-const nodeMemory = "32MiB"
 
 // start starts routers, origins, nodes and users.
 func (l *Lab) start(ctx context.Context) error {
@@ -50,17 +43,13 @@ func (l *Lab) start(ctx context.Context) error {
 		}
 	}
 	l.o.Progress(fmt.Sprintf("%d POP nodes started", len(l.topo.Nodes())))
-	for _, o := range l.topo.Internet.Origins {
-		if err := l.startOrigin(ctx, o); err != nil {
-			return err
-		}
-	}
-	var err error
-	l.users, err = runner.NewUsers(l.snap, func(network string) (underlay.Net, error) { return l.inside(l.machines[network]), nil })
-	if err != nil {
+	l.world = runner.NewWorld(runner.WorldOptions{
+		Snap: l.snap, Server: l.serverOn, Client: l.clientOn, Ended: l.ended, Parts: &l.parts,
+	})
+	if err := l.world.Start(ctx); err != nil {
 		return err
 	}
-	for i, u := range l.users {
+	for i, u := range l.world.Users {
 		if i < len(l.o.Doors) {
 			u.Let(ctx, l.o.Doors[i], runner.AccessOptions{Topology: l.topo, Hosts: runner.Hosts(l.snap), Logger: l.o.Logger, Ended: l.ended}, &l.parts)
 		}
@@ -68,16 +57,31 @@ func (l *Lab) start(ctx context.Context) error {
 	return nil
 }
 
-// inside opens sockets on a network's machine, from its clients' addresses.
-func (l *Lab) inside(m *machine) *within {
-	return &within{ns: m.ns, local: m.Own[:min(len(m.Own), len(clientAddrs(m.Machine)))]}
+// clientOn opens sockets where a network's clients are.
+func (l *Lab) clientOn(network string) (underlay.Net, error) {
+	m := l.machines[network]
+	return &within{ns: m.ns, local: m.Clients}, nil
 }
 
-// clientAddrs are a network's own first hosts, which come first among a machine's addresses.
-func clientAddrs(m *layout.Machine) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(m.Own), func(a netip.Addr) bool {
-		return !slices.ContainsFunc(m.Network.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
-	})
+// serverOn opens sockets where an origin, a name server or a resolver runs: on its network's machine, from its own
+// addresses.
+func (l *Lab) serverOn(name string) (underlay.Net, error) {
+	for _, o := range l.topo.Internet.Origins {
+		if o.Host == name {
+			return &within{ns: l.machines[o.In.Name].ns, local: o.Addrs}, nil
+		}
+	}
+	for _, n := range l.topo.Internet.NameServers {
+		if n.Host == name {
+			return &within{ns: l.machines[n.In.Name].ns, local: n.Addrs}, nil
+		}
+	}
+	for _, r := range l.topo.Internet.Resolvers {
+		if r.Name == name {
+			return &within{ns: l.machines[r.In.Name].ns, local: r.Addrs}, nil
+		}
+	}
+	return nil, fmt.Errorf("no origin, name server or resolver %q", name)
 }
 
 // startRouter starts the router of a network.
@@ -150,17 +154,15 @@ func (l *Lab) startNode(ctx context.Context, m *machine) error {
 		return err
 	}
 	file := filepath.Join(dir, "lab.json")
-	if err := surroundings(m.Machine).Write(file); err != nil {
+	around := surroundings(m.Machine)
+	around.Clock = l.nodes.Clock(m.Name)
+	if err := around.Write(file); err != nil {
 		return err
 	}
-	err = l.nodes.Start(m.Name, []runner.Process{{
-		Name: m.Name, Log: "log", Within: m.ns.do, Env: append([]string{"GOMAXPROCS=2", "GOMEMLIMIT=64MiB"}, l.o.Env...),
-		Argv: []string{
-			l.o.Binary, "node", m.Name, "-c", l.o.Dir, "--state", dir, "--keys", l.state.File(runner.KeysFolder), "--lab", file,
-			"--admin", l.nodes.Admin(m.Name), "--mmdb", l.state.File(runner.GeodataFile), "--memory", nodeMemory,
-		},
-	}})
-	if err != nil {
+	process := runner.NodeProcess{
+		Node: m.Name, Binary: l.o.Binary, Config: l.o.Dir, Around: file, Env: l.o.Env, Split: l.o.Split, Within: m.ns.do, Folders: l.nodes,
+	}
+	if err := l.nodes.Start(m.Name, process.Processes()); err != nil {
 		return err
 	}
 	l.parts.Go(func() { l.nodes.Follow(ctx, m.Name) })
@@ -178,32 +180,6 @@ func surroundings(m *layout.Machine) *labs.Surroundings {
 		})
 	}
 	return s
-}
-
-// startOrigin runs one customer's web server on its network's machine, on each of its addresses.
-func (l *Lab) startOrigin(ctx context.Context, o *topology.Origin) error {
-	handler, err := origin.New(origin.Options{Host: o.Host, Limit: o.Limit})
-	if err != nil {
-		return err
-	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	l.parts.Go(func() {
-		<-ctx.Done()
-		srv.Close()
-	})
-	own := l.inside(l.machines[o.In.Name])
-	for _, a := range o.Addrs {
-		listener, err := own.Listen(ctx, "tcp", netip.AddrPortFrom(a, topology.PortHTTP).String())
-		if err != nil {
-			return err
-		}
-		l.parts.Go(func() {
-			if err := srv.Serve(listener); ctx.Err() == nil {
-				l.ended("origin "+o.Host, err)
-			}
-		})
-	}
-	return nil
 }
 
 // noMachine is the error about a machine that is not there.

@@ -111,7 +111,7 @@ func (w *wire) receive(from, to *port, queue chan<- frame) {
 	defer close(queue)
 	buf := make([]byte, maxFrame)
 	random := rand.New(rand.NewPCG(rand.Uint64(), uint64(w.plan.Index))) //nolint:gosec // losses, not secrets
-	var last, free time.Time                                                // when the newest frame is due, and when the line is free
+	var last, free time.Time                                             // when the newest frame is due, and when the line is free
 	for {
 		n, err := from.file.Read(buf)
 		switch {

@@ -51,6 +51,9 @@ type Counts struct {
 	Bad         int64 `json:"bad_requests"` // refused with 400 or 405
 }
 
+// Requests is how many there were in all, refused ones included.
+func (c Counts) Requests() int64 { return c.Shared + c.Static + c.Private + c.Limited + c.Bad }
+
 // Server is one origin. It is safe for concurrent use.
 type Server struct {
 	o Options

@@ -58,7 +58,7 @@ type Options struct {
 	OnChange  func(Change)
 	OnSession func(speaker.Session)
 	OnUpdate  func(speaker.Best) // each path that a neighbour sends or withdraws
-	Logger    *slog.Logger // nil discards
+	Logger    *slog.Logger       // nil discards
 }
 
 // Change is a change of a router's best path.

@@ -23,16 +23,26 @@ func TestPartitionAndMute(t *testing.T) {
 		ways []way
 	}{
 		{"a partitioned POP keeps its own network", func(f *Fabric) error { return f.Partition("ams") }, []way{
-			{"berlin", "203.0.113.1", web, true}, {"berlin", anyWeb, web, true}, {"ams1", "203.0.113.129", web, true}, {"nyc1", "203.0.113.1", gossip, true},
-			{"ams1", "203.0.113.2", web, false}, {"ams1", anyWeb, web, false}, {"tokyo", "203.0.113.17", web, false}, {"berlin", "203.0.113.129", web, false},
+			{"berlin", "203.0.113.1", web, true},
+			{"berlin", anyWeb, web, true},
+			{"ams1", "203.0.113.129", web, true},
+			{"nyc1", "203.0.113.1", gossip, true},
+			{"ams1", "203.0.113.2", web, false},
+			{"ams1", anyWeb, web, false},
+			{"tokyo", "203.0.113.17", web, false},
+			{"berlin", "203.0.113.129", web, false},
 		}},
 		{"a partitioned node has nobody", func(f *Fabric) error { return f.Partition("ams1") }, []way{
 			{"berlin", "203.0.113.1", web, true}, {"ams1", "203.0.113.2", web, true}, {"ams2", "203.0.113.1", web, true}, {"ams1", anyWeb, web, false},
 		}},
 		{"a mute POP loses gossip alone", func(f *Fabric) error { return f.Mute("ams") }, []way{
-			{"nyc1", "203.0.113.1", gossip, true}, {"ams1", "203.0.113.17", gossip, true}, {"ams2", "203.0.113.17", topology.PortGossip, true},
-			{"ams1", "203.0.113.2", gossip, false}, {"nyc1", "203.0.113.33", gossip, false},
-			{"berlin", "203.0.113.1", web, false}, {"nyc1", "203.0.113.1", topology.PortInternal, false},
+			{"nyc1", "203.0.113.1", gossip, true},
+			{"ams1", "203.0.113.17", gossip, true},
+			{"ams2", "203.0.113.17", topology.PortGossip, true},
+			{"ams1", "203.0.113.2", gossip, false},
+			{"nyc1", "203.0.113.33", gossip, false},
+			{"berlin", "203.0.113.1", web, false},
+			{"nyc1", "203.0.113.1", topology.PortInternal, false},
 		}},
 		{"a mute node loses that of its mates, too", func(f *Fabric) error { return f.Mute("ams1") }, []way{
 			{"ams2", "203.0.113.1", gossip, true}, {"ams2", "203.0.113.17", gossip, false},

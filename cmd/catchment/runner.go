@@ -54,8 +54,15 @@ func wantRunner(kind *string) error {
 	if !slices.Contains(runners(), *kind) {
 		return fmt.Errorf("runner %q: want auto, %s", *kind, strings.Join(runners(), " or "))
 	}
-	if *kind == "netns" {
-		return netns.Able()
+	if *kind != "netns" {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own binary: %w", err)
+	}
+	if err := netns.Able(self); err != nil {
+		return &daemon.ExitError{Code: daemon.CannotRun, Err: err}
 	}
 	return nil
 }

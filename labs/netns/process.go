@@ -3,7 +3,6 @@
 package netns
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,9 +30,10 @@ func Isolate(cmd *exec.Cmd) {
 	}
 }
 
-// Able says why this host cannot run labs in network namespaces, as a *labs.CannotError, or nil. It tries.
-func Able() error {
-	cmd := exec.Command("/proc/self/exe", "version") //nolint:noctx // it ends at once
+// Able says why this host cannot run labs in network namespaces, as a *labs.CannotError, or nil. It tries, with the
+// catchment binary.
+func Able(binary string) error {
+	cmd := exec.Command(binary, "version") //nolint:noctx // it ends at once
 	Isolate(cmd)
 	err := cmd.Run()
 	if err == nil {
@@ -49,7 +49,7 @@ func Able() error {
 			fix = "run `sudo sysctl -w " + s.sysctl + "`, or run it as root, or use --runner local"
 		}
 	}
-	return &labs.CannotError{What: fmt.Sprintf("make network namespaces here (%v)", errors.Unwrap(err)), Fix: fix}
+	return &labs.CannotError{What: fmt.Sprintf("make network namespaces here (%v)", err), Fix: fix}
 }
 
 // Settle prepares the namespaces that Isolate made: mounts that nobody else sees, and a hosts file of the lab's own.

@@ -7,10 +7,7 @@ import "testing"
 func TestDrillsCatchEveryPlantedFault(t *testing.T) {
 	for _, c := range catches() {
 		if !c.quick {
-			t.Run(c.fault, func(t *testing.T) {
-				t.Parallel()
-				c.run(t)
-			})
+			t.Run(c.fault, c.run)
 		}
 	}
 }

@@ -2,8 +2,10 @@ package local
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/catchment-net/catchment/internal/fault"
@@ -94,19 +96,23 @@ func TestDrillsCatchABrokenSystem(t *testing.T) {
 	t.Parallel()
 	for _, c := range catches() {
 		if c.quick {
-			t.Run(c.fault, func(t *testing.T) {
-				t.Parallel()
-				c.run(t)
-			})
+			t.Run(c.fault, c.run)
 		}
 	}
 }
 
-// No defect is left out.
+// No defect is left out, and the documentation names the drill that catches it.
 func TestEveryPlantedFaultHasItsDrill(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/drills.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var have []string
 	for _, c := range catches() {
 		have = append(have, c.fault)
+		if row := fmt.Sprintf("\n| `%s` | %s |", c.fault, c.drill); !strings.Contains(string(docs), row) {
+			t.Errorf("docs/drills.md has no row %q", row[1:])
+		}
 	}
 	if want := fault.All(); !slices.Equal(have, want) {
 		t.Errorf("drills catch %q, want %q", have, want)
@@ -115,6 +121,8 @@ func TestEveryPlantedFaultHasItsDrill(t *testing.T) {
 
 // run runs the drill with the defect planted.
 func (c caught) run(t *testing.T) {
+	t.Helper()
+	t.Parallel()
 	o := quickstart(t)
 	var err error
 	if o.Binary, err = faultyBinary(); err != nil {

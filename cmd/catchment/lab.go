@@ -26,7 +26,7 @@ func (a *app) lab() *cobra.Command {
   catchment lab down`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labRouter(), a.labStatus(), a.labExec(), a.labDown())
+	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labRouter(), a.labHold(), a.labStatus(), a.labExec(), a.labDown())
 	return cmd
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/local"
 	"github.com/catchment-net/catchment/labs/netns"
+	"github.com/catchment-net/catchment/labs/netns/kernel"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
@@ -313,4 +314,12 @@ func (a *app) labRouter() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&file, "file", "", "what the runner wrote for it")
 	return cmd
+}
+
+// labHold is the first process among those of a lab. It is not for people: a lab's runner starts it.
+func (a *app) labHold() *cobra.Command {
+	return &cobra.Command{
+		Use: "hold", Short: "Hold the processes of a lab together", Hidden: true, Args: cobra.NoArgs, Example: "  catchment lab hold",
+		RunE: func(*cobra.Command, []string) error { return kernel.Hold(os.Stdin, a.out) },
+	}
 }

@@ -53,6 +53,7 @@ type Lab struct {
 	plan    *plan
 	ring    *event.Ring
 	nodes   *runner.Nodes
+	nursery *runner.Nursery
 	routers map[string]*router.Router
 	bests   *runner.Bests
 	fabric  *fabric.Fabric
@@ -119,7 +120,8 @@ func (l *Lab) up(ctx context.Context) error {
 		return err
 	}
 	l.o.Progress(fmt.Sprintf("%d routers, %d links, %d origins in the runner", len(l.routers), len(l.topo.Internet.Links), len(l.topo.Internet.Origins)))
-	l.nodes = &runner.Nodes{Lab: l.o.Name, Topology: l.topo, State: l.state, Nursery: runner.NewNursery(), Ring: l.ring, Logger: l.o.Logger}
+	l.nursery = runner.NewNursery()
+	l.nodes = &runner.Nodes{Lab: l.o.Name, Topology: l.topo, State: l.state, Nursery: l.nursery, Ring: l.ring, Logger: l.o.Logger}
 	for _, n := range l.topo.Nodes() {
 		if err := l.startNode(life, n); err != nil {
 			return err
@@ -185,7 +187,7 @@ func (l *Lab) Down(context.Context) error {
 		defer close(l.gone)
 		if l.nodes != nil {
 			l.nodes.Stop()
-			l.nodes.Nursery.Close()
+			l.nursery.Close()
 		}
 		if l.cancel != nil {
 			l.cancel()

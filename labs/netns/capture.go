@@ -90,14 +90,15 @@ func writePcap(ctx context.Context, out io.Writer, packets <-chan captured) erro
 	for {
 		select {
 		case <-ctx.Done():
-			return w.Flush()
-		case p := <-packets:
-			var h []byte
-			for _, v := range []uint32{uint32(p.at.Unix()), uint32(p.at.Nanosecond()), uint32(len(p.data)), uint32(len(p.data))} {
-				h = binary.LittleEndian.AppendUint32(h, v)
+			for range len(packets) { // what crossed before the end
+				writePacket(w, <-packets)
 			}
-			_, _ = w.Write(h)
-			_, _ = w.Write(p.data)
+			if err := w.Flush(); err != nil {
+				return fmt.Errorf("write capture: %w", err)
+			}
+			return nil
+		case p := <-packets:
+			writePacket(w, p)
 			if len(packets) > 0 {
 				continue
 			}
@@ -106,4 +107,14 @@ func writePcap(ctx context.Context, out io.Writer, packets <-chan captured) erro
 			}
 		}
 	}
+}
+
+// writePacket writes one record. An error shows when the writer is flushed.
+func writePacket(w *bufio.Writer, p captured) {
+	var h []byte
+	for _, v := range []uint32{uint32(p.at.Unix()), uint32(p.at.Nanosecond()), uint32(len(p.data)), uint32(len(p.data))} {
+		h = binary.LittleEndian.AppendUint32(h, v)
+	}
+	_, _ = w.Write(h)
+	_, _ = w.Write(p.data)
 }

@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/layout"
+	"github.com/catchment-net/catchment/labs/netns/kernel"
 	"github.com/catchment-net/catchment/labs/runner"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -57,6 +59,7 @@ type Lab struct {
 	home     *os.File // the runner's network namespace
 	machines map[string]*machine
 	wires    []*wire
+	house    *kernel.Household
 	nodes    *runner.Nodes
 	routers  []*runner.Child
 	bests    *runner.Bests
@@ -131,7 +134,10 @@ func (l *Lab) up(ctx context.Context) error {
 		l.parts.Go(func() { w.run(life) })
 	}
 	l.o.Progress(fmt.Sprintf("%d machines, %d cables after %v", len(l.machines), len(l.wires), time.Since(began).Round(10*time.Millisecond)))
-	l.nodes = &runner.Nodes{Lab: l.o.Name, Topology: l.topo, State: l.state, Nursery: runner.NewNursery(), Ring: l.ring, Logger: l.o.Logger}
+	if l.house, err = kernel.NewHousehold(exec.Command(l.o.Binary, "lab", "hold")); err != nil { //nolint:noctx // it ends with Down
+		return err
+	}
+	l.nodes = &runner.Nodes{Lab: l.o.Name, Topology: l.topo, State: l.state, Nursery: l.house, Ring: l.ring, Logger: l.o.Logger}
 	l.bests = runner.NewBests(l.topo)
 	if err := l.start(life); err != nil {
 		return err
@@ -225,18 +231,18 @@ func (l *Lab) Exec(ctx context.Context, name string, argv []string, stdout, stde
 // first call does anything.
 func (l *Lab) Down(context.Context) error {
 	l.downOnce.Do(func() {
+		var errs []error
 		if l.nodes != nil {
 			l.nodes.Stop()
 			for _, c := range l.routers {
 				c.Stop()
 			}
-			l.nodes.Nursery.Close()
+			errs = append(errs, l.house.Close())
 		}
 		if l.cancel != nil {
 			l.cancel()
 		}
 		l.parts.Wait()
-		var errs []error
 		for _, m := range l.machines {
 			errs = append(errs, m.ns.close())
 		}

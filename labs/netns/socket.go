@@ -80,6 +80,11 @@ func (w *within) dial(ctx context.Context, kind int, to netip.AddrPort) (net.Con
 		if a.Is4() != to.Addr().Is4() {
 			continue
 		}
+		// Leave the port to connect, which shares one among connections to different servers: else 28232 connections,
+		// finished ones for another minute included, are all that an address has (ip(7)).
+		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
 		if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(a, 0))); err != nil {
 			return nil, os.NewSyscallError("bind", err)
 		}

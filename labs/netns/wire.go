@@ -136,24 +136,26 @@ func (w *wire) receive(from, to *port, queue chan<- frame) {
 		if r.jitter > 0 {
 			due = due.Add(time.Duration(random.Float64() * float64(r.jitter)))
 		}
+		sent := free // when the line has sent this frame
 		if r.rate > 0 {
-			if free.Before(now) {
-				free = now
+			if sent.Before(now) {
+				sent = now
 			}
-			free = free.Add(time.Duration(float64(n-noteBytes) * 8 / r.rate * float64(time.Second)))
-			due = due.Add(free.Sub(now))
+			sent = sent.Add(time.Duration(float64(n-noteBytes) * 8 / r.rate * float64(time.Second)))
+			due = due.Add(sent.Sub(now))
 		}
 		if due.Before(last) {
 			due = last // frames keep their order, as on a cable
 		}
-		last = due
 		if !due.After(now) && len(queue) == 0 {
+			last, free = due, sent
 			_, _ = to.file.Write(buf[:n])
 			continue
 		}
 		select {
 		case queue <- frame{due, slices.Clone(buf[:n])}:
-		default:
+			last, free = due, sent
+		default: // what is dropped takes no time on the line
 			w.dropped.Add(1)
 		}
 	}
@@ -189,7 +191,7 @@ func ports(f []byte) (proto byte, from, to uint16) {
 	}
 	kind, f := binary.BigEndian.Uint16(f[12:]), f[ethernet:]
 	switch {
-	case kind == unix.ETH_P_IP && len(f) >= 20:
+	case kind == unix.ETH_P_IP && len(f) >= 20 && binary.BigEndian.Uint16(f[6:])&0x1fff == 0: // later fragments have no ports (RFC 791 §3.1)
 		proto, f = f[9], f[min(len(f), int(f[0]&15)*4):]
 	case kind == unix.ETH_P_IPV6 && len(f) >= 40:
 		proto, f = f[6], f[40:]

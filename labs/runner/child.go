@@ -21,6 +21,12 @@ type Nursery struct {
 	done chan struct{}
 }
 
+// A Starter starts child processes that cannot outlive the runner: a Nursery, or a household of the kernel's. Within, where
+// it is given, calls its argument in the surroundings in which the child is to be born, on the thread that it is called on.
+type Starter interface {
+	Start(cmd *exec.Cmd, within func(func() error) error) error
+}
+
 // NewNursery starts the thread that starts children.
 func NewNursery() *Nursery {
 	n := &Nursery{jobs: make(chan func()), done: make(chan struct{})}
@@ -36,8 +42,7 @@ func (n *Nursery) run() {
 	}
 }
 
-// Start starts a command that dies with this process. Within, where it is given, calls its argument in the surroundings
-// in which the child is to be born, on the thread that it is called on.
+// Start starts a command that dies with this process.
 func (n *Nursery) Start(cmd *exec.Cmd, within func(func() error) error) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	result := make(chan error, 1)
@@ -71,7 +76,7 @@ type Child struct {
 	Argv    []string
 	Env     []string
 	Log     string // file that takes its stdout and stderr
-	Nursery *Nursery
+	Nursery Starter
 	Within  func(func() error) error // the surroundings in which it is born; nil means the runner's
 	OnExit  func(name, state string, err error)
 

@@ -35,7 +35,7 @@ type Nodes struct {
 	Lab      string // its name
 	Topology *topology.Topology
 	State    *State
-	Nursery  *Nursery
+	Nursery  Starter
 	Ring     *event.Ring
 	Logger   *slog.Logger
 

@@ -97,7 +97,7 @@ func (s *Server) askUpstream(ctx context.Context, a *ask, stale *mem.Entry) (*up
 
 // shields are the nodes to ask before the origin: none for another node's request, which ends the tiers.
 func (s *Server) shields(a *ask) []*topology.Node {
-	if a.edge != "" || a.c.node == nil {
+	if a.edge != "" || a.c.node == nil || fault.Is(fault.ShieldBypassed) {
 		return nil
 	}
 	return upstream.Shields(a.c.topology, a.c.node.POP, s.view.Load(), a.primary)

@@ -23,6 +23,10 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request) {
 		s.health(w, r)
 		return
 	}
+	if s.dropsDrained() {
+		s.refuse(w, http.StatusServiceUnavailable, "drained", "this node is drained")
+		return
+	}
 	defer s.count()()
 	if anycast, _ := r.Context().Value(anycastKey{}).(bool); anycast {
 		s.lastAny.Store(s.o.Now().UnixNano())

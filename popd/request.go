@@ -41,7 +41,7 @@ func (s *Server) newAsk(c *config, st *site.Site, host string, r *http.Request, 
 	fresh.StripConnection(h)
 	stripUntrusted(h)
 	key.Normalise(h)
-	a.url = key.Canonical(scheme, host, r.URL.EscapedPath(), r.URL.RawQuery, st.Cache.Key.DropQuery)
+	a.url = key.Canonical(scheme, host, r.URL.EscapedPath(), r.URL.RawQuery, dropQuery(c, st))
 	a.primary = a.url.Key()
 	a.rule = ruleFor(st.Cache, a.url.Path)
 	h.Set("X-Forwarded-Proto", a.url.Scheme)

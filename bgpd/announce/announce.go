@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/health"
-	"github.com/catchment-net/catchment/internal/fault"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -121,7 +120,7 @@ func Decide(in Input) Output {
 			d = decide(&in, inside, siblings(in.Topology, inside))
 			decided[inside] = d
 		}
-		d = spoil(d, p)
+		d = spoil(d, &in, p)
 		if !d.drain.Since.IsZero() {
 			out.Drains[p] = d.drain
 		}
@@ -138,16 +137,6 @@ func Decide(in Input) Output {
 		out.Wants = append(out.Wants, w)
 	}
 	return out
-}
-
-// spoil plants the two defects that drills must catch; it changes nothing in an ordinary build.
-func spoil(d decision, p netip.Prefix) decision {
-	switch {
-	case d.state == Announced || d.early:
-	case fault.Is(fault.NeverWithdraws), fault.Is(fault.WithdrawsIPv4Only) && p.Addr().Is6() && d.state == Withdrawn:
-		d.state, d.drain, d.next = Announced, Drain{}, time.Time{}
-	}
-	return d
 }
 
 // services is the set of services that live in a prefix, by their place in health.Services.

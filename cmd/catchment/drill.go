@@ -179,6 +179,9 @@ func (a *app) runDrill(ctx context.Context, arg, name, kind string, w drillWish)
 	if err != nil {
 		return err
 	}
+	if err := hasProcesses(ctx, lab, d); err != nil {
+		return err
+	}
 	timeline := a.out
 	if a.json {
 		timeline = a.err
@@ -236,6 +239,28 @@ func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byt
 // breaksProcess says whether a drill breaks one daemon of a node ("ams1/popd").
 func breaksProcess(d *drill.Drill) bool {
 	return slices.ContainsFunc(d.Steps, func(s drill.Step) bool { return strings.Contains(s.Fault.Subject, "/") })
+}
+
+// hasProcesses says, before anything is broken, that a drill breaks one daemon of a node and the lab that is up has no
+// processes for them.
+func hasProcesses(ctx context.Context, lab labs.Lab, d *drill.Drill) error {
+	if !breaksProcess(d) {
+		return nil
+	}
+	st, err := lab.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("find the lab's processes: %w", err)
+	}
+	for _, s := range d.Steps {
+		subject := s.Fault.Subject
+		if strings.Contains(subject, "/") && !slices.ContainsFunc(st.Nodes, func(n labs.NodeStatus) bool { return n.Name == subject }) {
+			return &daemon.ExitError{Code: daemon.CannotRun, Err: &labs.CannotError{
+				What: fmt.Sprintf("%s %q in lab %q, where each node is one process", s.Fault.Verb, subject, st.Name),
+				Fix:  "end it with `catchment lab down`: the drill then gets a lab of its own with a process for each daemon",
+			}}
+		}
+	}
+	return nil
 }
 
 // ownedLab is a lab that ends with its drill, or with this process.

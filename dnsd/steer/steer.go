@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/catchment-net/catchment/geodata"
@@ -91,6 +92,10 @@ func (p *Policy) Decide(c Client, family int, v *health.View) Decision {
 		d.Reason = "no candidate has such an address"
 		return d
 	}
+	if answersEmpty(p.list, v) {
+		d.Reason = "a candidate is down"
+		return d
+	}
 	chosen, reason := choose(p.list, able, v)
 	d.Name, d.Reason = chosen.name, p.best()+reason
 	d.Addrs, d.CNAME = chosen.answer(family, v)
@@ -150,8 +155,13 @@ func ofFamily(addrs []netip.Addr, family int) []netip.Addr {
 	return out
 }
 
-// keepsDead is the planted defect: health is not asked.
+// keepsDead is a planted defect: health is not asked.
 func keepsDead() bool { return fault.Is(fault.DNSKeepsDeadPOP) }
+
+// answersEmpty is a planted defect: nobody gets an address while any candidate is down.
+func answersEmpty(list []candidate, v *health.View) bool {
+	return fault.Is(fault.AnswersEmpty) && slices.ContainsFunc(list, func(c candidate) bool { return !c.usable(v) })
+}
 
 // hash64 is a hash that is the same on every node, so that all give one client one answer.
 func hash64(parts ...[]byte) uint64 {

@@ -23,7 +23,6 @@ import (
 	"github.com/catchment-net/catchment/bgpd/speaker"
 )
 
-
 // inside is set in a test's process that is in a network namespace of its own.
 const inside = "CATCHMENT_TEST_INSIDE"
 

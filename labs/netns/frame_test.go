@@ -151,8 +151,10 @@ internet:
 		t.Errorf("the link healed, the POP not: %+v", r)
 	}
 	for _, bad := range []labs.Fault{
-		{Verb: labs.Slow, Subject: "ams -> arc", Arg: "much"}, {Verb: labs.Lossy, Subject: "ams -> arc", Arg: "200%"},
-		{Verb: labs.Lossy, Subject: "ams -> arc", Arg: "0.5"}, {Verb: labs.Cut, Subject: "ams -> bolt"},
+		{Verb: labs.Slow, Subject: "ams -> arc", Arg: "much"},
+		{Verb: labs.Lossy, Subject: "ams -> arc", Arg: "200%"},
+		{Verb: labs.Lossy, Subject: "ams -> arc", Arg: "0.5"},
+		{Verb: labs.Cut, Subject: "ams -> bolt"},
 	} {
 		if err := l.hurtLink(bad); err == nil {
 			t.Errorf("%s: no error", bad)

@@ -27,13 +27,19 @@ race: peers ## the same under the race detector (needs a C compiler)
 check: $(GOFUMPT) $(GOLANGCI) ## format, vet, lint, arrows, go.mod
 	@unformatted=$$($(GOFUMPT) -l .); [ -z "$$unformatted" ] || { echo "not in gofumpt's format: $$unformatted; run $(GOFUMPT) -w ." >&2; exit 1; }
 	go vet ./...
-	go vet -tags 'faults lab' ./...
+	go vet -tags 'faults lab drills' ./...
 	$(GOLANGCI) run ./...
 	go test -count=1 ./internal/arch
 	go mod tidy -diff
 
 lab: peers build ## the long tests: whole labs, drills again and again, planted faults
 	go test -tags lab -count=1 -timeout 60m ./...
+
+drills: peers build ## every drill of every shipped lab, on this machine and on network namespaces; DRILLS='-labs geodns' for some
+	go test -tags drills -count=1 -timeout 30m -run TestEveryDrillOnEveryRunner ./labs/catalog $(DRILLS)
+
+bench-labs: ## how long labs of 5, 20 and 50 machines take to come up and go, and what they take, on network namespaces
+	go test -run '^$$' -bench Lab -benchtime 5x ./labs/netns
 
 bench: ## all benchmarks, on a quiet machine
 	go test -run '^$$' -bench . -benchmem ./...

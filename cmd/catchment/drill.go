@@ -154,10 +154,26 @@ func (a *app) drillFile(arg string, running *runner.Remote) (lab, file string, t
 	return lab, file, text, nil
 }
 
+// labOf is the lab that a drill's name says it is of: the folder that its file lies in, or LAB of LAB/DRILL; "" if it says
+// nothing.
+func labOf(arg string) string {
+	if info, err := os.Stat(arg); err == nil && !info.IsDir() {
+		return filepath.Dir(filepath.Dir(arg))
+	}
+	lab, _, found := strings.Cut(arg, "/")
+	if !found {
+		return ""
+	}
+	return lab
+}
+
 func (a *app) runDrill(ctx context.Context, arg, name, kind string, w drillWish) error {
 	running, err := connect(name)
 	if err != nil && (name != "" || !errors.Is(err, errNoLab)) {
 		return err
+	}
+	if name == "" && running != nil && !running.Is(labOf(arg)) {
+		running = nil // a drill of one lab is not run in another that happens to be up
 	}
 	labName, file, text, err := a.drillFile(arg, running)
 	if err != nil {

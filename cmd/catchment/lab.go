@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -99,7 +100,7 @@ func (a *app) labUp() *cobra.Command {
 // connect reaches a lab that is up: the one named, else the only one.
 func connect(name string) (*runner.Remote, error) {
 	if name == "" {
-		up := runner.Running(runner.StateRoot())
+		up := slices.DeleteFunc(runner.Running(runner.StateRoot()), ofDrill)
 		switch len(up) {
 		case 1:
 			name = up[0]
@@ -111,6 +112,11 @@ func connect(name string) (*runner.Remote, error) {
 	}
 	return runner.Connect(runner.StateRoot(), name)
 }
+
+// ofDrill reports whether a lab is a drill's own, which nobody means who names none.
+func ofDrill(name string) bool { return drillLab.MatchString(name) }
+
+var drillLab = regexp.MustCompile(`-drill-[0-9]+$`) //nolint:gochecknoglobals // a constant
 
 var errNoLab = errors.New("no lab is up; `catchment lab up quickstart` brings one")
 

@@ -51,6 +51,17 @@ func Connect(root, name string) (*Remote, error) {
 	return r, nil
 }
 
+// Is reports whether this is the lab that a person means by a folder or by the name of a shipped lab; "" means any.
+func (r *Remote) Is(lab string) bool {
+	if lab == "" {
+		return true
+	}
+	if abs, err := filepath.Abs(lab); err == nil && abs == r.info.Dir {
+		return true
+	}
+	return filepath.Base(r.info.Dir) == lab
+}
+
 // File reads a file of the lab's folder, named as in it.
 func (r *Remote) File(name string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(r.info.Dir, name))

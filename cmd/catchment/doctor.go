@@ -5,6 +5,7 @@ import (
 
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/labs/doctor"
+	"github.com/catchment-net/catchment/labs/netns"
 	"github.com/catchment-net/catchment/labs/runner"
 )
 
@@ -27,4 +28,12 @@ func (a *app) doctor() *cobra.Command {
 			return err
 		},
 	})
+}
+
+// labTry is the child that tries what the netns runner needs. It is not for people: the runner and doctor start it.
+func (a *app) labTry() *cobra.Command {
+	return &cobra.Command{
+		Use: "try", Short: "Try what a lab in network namespaces needs", Hidden: true, Args: cobra.NoArgs, Example: "  catchment lab try",
+		RunE: func(*cobra.Command, []string) error { return netns.Try() },
+	}
 }

@@ -27,7 +27,8 @@ type Options struct {
 // patience is how long any program is waited for.
 const patience = 5 * time.Second
 
-// Collect looks at this host. It changes nothing that lasts: what it makes is gone when it returns.
+// Collect looks at this host. It changes nothing that lasts: what it makes is gone when it returns. It is for the
+// catchment binary, which it starts again (netns.Attempt).
 func Collect(ctx context.Context, o Options) Facts {
 	f := Facts{OS: runtime.GOOS, Root: os.Geteuid() == 0, StateRoot: o.StateRoot, Ports: map[int]string{}}
 	if u, err := user.Current(); err == nil {
@@ -45,8 +46,8 @@ func Collect(ctx context.Context, o Options) Facts {
 	}
 	f.Loopback, f.Blocks = loopback(ctx), blocksInUse()
 	f.State = writable(o.StateRoot)
-	f.Namespaces = try(ctx, f.Root)
-	f.Tun = opens("/dev/net/tun")
+	f.Namespaces = namespaces(ctx)
+	f.Netem = netem(ctx, f.Programs["tc"].Path)
 	for _, port := range []int{53, 80, 179} {
 		f.Ports[port] = listens(ctx, port)
 	}
@@ -92,7 +93,7 @@ func installer() string {
 func programs(ctx context.Context) map[string]Program {
 	versions := map[string]string{
 		"bgpd": "--version", "zebra": "--version", "bird": "--version", "unbound": "-V", "dig": "-v", "kdig": "-V", "curl": "--version",
-		"tcpdump": "--version", "ip": "-V", "tc": "-V", "docker": "--version", "containerlab": "version --short",
+		"tcpdump": "--version", "ip": "-V", "tc": "-V", "nft": "--version", "docker": "--version", "containerlab": "version --short",
 	}
 	found := map[string]Program{}
 	for _, name := range slices.Sorted(maps.Keys(versions)) {
@@ -188,14 +189,6 @@ func writable(dir string) string {
 	}
 	_ = f.Close()
 	return reason(os.Remove(f.Name()))
-}
-
-func opens(path string) string {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return reason(err)
-	}
-	return reason(f.Close())
 }
 
 func listens(ctx context.Context, port int) string {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/catchment-net/catchment/internal/daemon"
@@ -15,8 +18,11 @@ func (a *app) doctor() *cobra.Command {
 		Example: `  catchment doctor
   catchment doctor --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report := doctor.Examine(doctor.Collect(cmd.Context(), doctor.Options{StateRoot: runner.StateRoot()}))
-			var err error
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find own binary: %w", err)
+			}
+			report := doctor.Examine(doctor.Collect(cmd.Context(), doctor.Options{StateRoot: runner.StateRoot(), Binary: self}))
 			if a.json {
 				err = a.printJSON(report)
 			} else {

@@ -18,17 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options configures Collect.
+// Options configures Collect. Both are required.
 type Options struct {
 	// StateRoot is where labs keep their run-time files.
 	StateRoot string
+	// Binary is catchment, which is started again to try namespaces.
+	Binary string
 }
 
 // patience is how long any program is waited for.
 const patience = 5 * time.Second
 
-// Collect looks at this host. It changes nothing that lasts: what it makes is gone when it returns. It is for the
-// catchment binary, which it starts again (netns.Attempt).
+// Collect looks at this host. It changes nothing that lasts: what it makes is gone when it returns.
 func Collect(ctx context.Context, o Options) Facts {
 	f := Facts{OS: runtime.GOOS, Root: os.Geteuid() == 0, StateRoot: o.StateRoot, Ports: map[int]string{}}
 	if u, err := user.Current(); err == nil {
@@ -46,7 +47,7 @@ func Collect(ctx context.Context, o Options) Facts {
 	}
 	f.Loopback, f.Blocks = loopback(ctx), blocksInUse()
 	f.State = writable(o.StateRoot)
-	f.Namespaces = namespaces(ctx)
+	f.Namespaces = namespaces(ctx, o.Binary)
 	f.Netem = netem(ctx, f.Programs["tc"].Path)
 	for _, port := range []int{53, 80, 179} {
 		f.Ports[port] = listens(ctx, port)

@@ -13,7 +13,7 @@ import (
 	"github.com/catchment-net/catchment/labs/netns"
 )
 
-// TestMain lets this binary be the child that netns.Attempt starts, as catchment is.
+// TestMain makes this binary the child that netns.Attempt starts, as catchment is.
 func TestMain(m *testing.M) {
 	if slices.Equal(os.Args[1:], []string{"lab", "try"}) {
 		if err := netns.Try(); err != nil {
@@ -179,7 +179,7 @@ func TestVersionIn(t *testing.T) {
 // The collector runs on whatever host this is; what it says must be sound, whatever it is.
 func TestCollectOnThisHost(t *testing.T) {
 	dir := t.TempDir()
-	f := Collect(t.Context(), Options{StateRoot: dir + "/not/there/yet"})
+	f := Collect(t.Context(), Options{StateRoot: dir + "/not/there/yet", Binary: os.Args[0]})
 	if f.OS != runtime.GOOS || f.Kernel == "" || f.State != "" || f.Memory == 0 || f.Files == 0 || len(f.Ports) != 3 {
 		t.Errorf("got %+v", f)
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 // namespaces says why no lab can be made of network namespaces. It has a child make the least one.
-func namespaces(ctx context.Context) string {
-	if err := netns.Attempt(ctx); err != nil {
+func namespaces(ctx context.Context, binary string) string {
+	if err := netns.Attempt(ctx, binary); err != nil {
 		return err.Error()
 	}
 	return ""

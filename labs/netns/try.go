@@ -19,12 +19,12 @@ import (
 // attemptTime is how long Attempt waits.
 const attemptTime = 5 * time.Second
 
-// Attempt has a child process try what a lab of this runner needs; the error says what was refused. This process must be
-// catchment: its hidden command `lab try` calls Try.
-func Attempt(ctx context.Context) error {
+// Attempt has a child process try what a lab of this runner needs; the error says what was refused. The child is the
+// catchment binary, whose hidden command `lab try` calls Try.
+func Attempt(ctx context.Context, binary string) error {
 	ctx, stop := context.WithTimeout(ctx, attemptTime)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "lab", "try")
+	cmd := exec.CommandContext(ctx, binary, "lab", "try")
 	Isolate(cmd)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -32,11 +32,10 @@ func Attempt(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if _, ran := errors.AsType[*exec.ExitError](err); ran && ctx.Err() == nil {
-		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
+	if line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n"); line != "" {
 		return errors.New(strings.TrimPrefix(line, "catchment: "))
 	}
-	if inner := errors.Unwrap(err); inner != nil { // without "fork/exec /proc/self/exe"
+	if inner := errors.Unwrap(err); inner != nil { // without "fork/exec FILE"
 		err = inner
 	}
 	return err

@@ -114,8 +114,9 @@ func TestCommandsInSentencesExist(t *testing.T) {
 		for _, m := range span.FindAllStringSubmatch(text, -1) {
 			words := slices.DeleteFunc(shellWords(m[1]), func(w string) bool { return w == "…" || w == "--" })
 			found++
-			a := &app{out: io.Discard, err: io.Discard}
-			cmd, rest, err := a.root().Find(words[1:])
+			root := (&app{out: io.Discard, err: io.Discard}).root()
+			root.InitDefaultCompletionCmd()
+			cmd, rest, err := root.Find(words[1:])
 			if err == nil && cmd.HasParent() {
 				err = cmd.ParseFlags(rest)
 			}

@@ -32,8 +32,8 @@ URL is curl's own, and so is the exit status.`,
   catchment lab curl berlin http://img.shop.example/ -sSD - -o /dev/null
   catchment lab curl --lab second tokyo http://www.shop.example/ -- --max-time 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if strings.HasPrefix(args[1], "https://") {
-				return fmt.Errorf("URL %q: POPs answer plain HTTP; want http://%s", args[1], strings.TrimPrefix(args[1], "https://"))
+			if where, secure := strings.CutPrefix(args[1], "https://"); secure {
+				return fmt.Errorf("URL %q: POPs answer plain HTTP; want http://%s", args[1], where)
 			}
 			v, err := visitor(cmd.Context(), lab, args[0])
 			if err != nil {

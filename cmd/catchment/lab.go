@@ -247,8 +247,9 @@ func (a *app) labExec() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use: "exec NODE|NETWORK -- CMD [ARG …]", Short: "Run a command beside a node, with CATCHMENT_ADMIN naming its socket", Args: cobra.MinimumNArgs(2),
-		Long: `Run a command beside a node, with CATCHMENT_ADMIN naming its admin socket. A lab of the netns runner runs it on the
-node's machine, with the node's interfaces and routes, and takes the name of a network as well: its router's machine.`,
+		Long: `Run a command beside a node, with CATCHMENT_ADMIN naming its admin socket. Where nodes are machines (netns) or
+containers (containerlab) it runs on the node's, with the node's interfaces and routes, and takes the name of a
+network as well: its router's machine.`,
 		Example: `  catchment lab exec ams1 -- catchment status
   catchment lab exec berlin -- ip route`,
 		ValidArgsFunction: completeFirst(&name, machineNames),

@@ -50,7 +50,9 @@ func find(t *testing.T, list []Finding, name string) Finding {
 }
 
 func TestHealthyHostNeedsNothing(t *testing.T) {
-	r := Examine(healthy())
+	f := healthy()
+	f.Root = true
+	r := Examine(f)
 	for _, f := range slices.Concat(r.Runners, r.Findings) {
 		if f.State != OK || f.Fix != "" || f.Found == "" || f.For == "" {
 			t.Errorf("got %+v, want ok, with what was found and what it is for", f)
@@ -87,6 +89,7 @@ func TestEachFaultHasItsStateAndFix(t *testing.T) {
 		{"no FRR", func(f *Facts) { delete(f.Programs, "bgpd") }, "FRR", Missing, "not found", "sudo apt-get install -y frr"},
 		{"no dig on Fedora", func(f *Facts) { delete(f.Programs, "dig"); delete(f.Programs, "kdig"); f.Installer = "dnf" }, "dig", Missing, "not found", "sudo dnf install -y bind-utils"},
 		{"no kdig on Alpine, as root", func(f *Facts) { delete(f.Programs, "kdig"); f.Installer, f.Root = "apk", true }, "kdig", Missing, "not found", "apk add knot-utils"},
+		{"a user", func(*Facts) {}, "root", Missing, "this is ann", "sudo catchment lab up quickstart --runner containerlab"},
 		{"no docker", func(f *Facts) { delete(f.Programs, "docker") }, "docker", Missing, "not found", "sudo apt-get install -y docker.io"},
 		{"not in docker's group", func(f *Facts) { f.Docker = "permission denied" }, "docker", Missing, "refuses ann", "sudo usermod -aG docker ann && newgrp docker"},
 		{"docker is stopped", func(f *Facts) { f.Docker = "Cannot connect to the Docker daemon" }, "docker", Missing, "does not answer", "sudo systemctl start docker"},
@@ -128,12 +131,14 @@ func TestRunners(t *testing.T) {
 		{"no namespaces", func(f *Facts) { f.Namespaces = "operation not permitted" }, OK, Missing, OK, true},
 		{"no netem", func(f *Facts) { f.Netem = "unknown" }, OK, OK, Limited, true},
 		{"few files", func(f *Facts) { f.Files = 1024 }, Limited, OK, OK, true},
+		{"a user", func(f *Facts) { f.Root = false }, OK, OK, Missing, true},
 		{"no containers", func(f *Facts) { f.Docker = "stopped" }, OK, OK, Missing, true},
 		{"no loopback, no docker", func(f *Facts) { f.Loopback = "x"; f.Docker = "x" }, Missing, OK, Missing, true},
 		{"nothing", func(f *Facts) { f.State = "read-only file system"; f.Docker = "x" }, Missing, Missing, Missing, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := healthy()
+			f.Root = true
 			c.spoil(&f)
 			r := Examine(f)
 			want := map[string]State{"local": c.local, "netns": c.netns, "containerlab": c.clab}

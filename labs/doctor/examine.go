@@ -147,6 +147,9 @@ func (e *examiner) runners() []Finding {
 	}
 	netns := Finding{Name: "netns", State: worst("kernel", "state folder", "namespaces"), Found: "the kernel's own forwarding", For: "--runner netns"}
 	clab := Finding{Name: "containerlab", State: worst("docker", "containerlab"), Found: "containers", For: "--runner containerlab"}
+	if !e.f.Root {
+		clab.State, clab.Found = Missing, "containers, for root"
+	}
 	if clab.State == OK && (e.state("netem") != OK || e.state("nft") != OK) {
 		clab.State, clab.Found = Limited, clab.Found+", without some impairments"
 	}

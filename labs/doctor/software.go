@@ -50,6 +50,9 @@ func (e *examiner) containers() {
 	default:
 		e.add("docker", OK, strings.TrimSpace(docker.Path+" "+docker.Version), purpose, "")
 	}
+	if !e.f.Root {
+		e.add("root", Missing, "this is "+e.f.User, "the containerlab runner reaches into the containers' networks", "sudo catchment lab up quickstart --runner containerlab")
+	}
 	e.impairments()
 	if clab := e.f.Programs["containerlab"]; clab.Path != "" {
 		e.add("containerlab", OK, strings.TrimSpace(clab.Path+" "+clab.Version), purpose, "")

@@ -64,7 +64,7 @@ func (a *app) capture(ctx context.Context, l *runner.Remote, link, file string) 
 	switch {
 	case file != "":
 		out := &lateFile{name: file}
-		err := errors.Join(l.Capture(ctx, link, out), out.Close())
+		err := errors.Join(l.Capture(ctx, link, &wholePackets{to: out}), out.Close())
 		if err == nil {
 			_, err = fmt.Fprintf(a.err, "%d bytes written to %s\n", out.bytes, file)
 		}
@@ -72,7 +72,7 @@ func (a *app) capture(ctx context.Context, l *runner.Remote, link, file string) 
 	case terminal(a.out):
 		return a.showPackets(ctx, l, link)
 	}
-	return l.Capture(ctx, link, a.out)
+	return l.Capture(ctx, link, &wholePackets{to: a.out})
 }
 
 // showPackets has tcpdump print the capture. It ends when the capture does, having shown all of it.
@@ -88,7 +88,7 @@ func (a *app) showPackets(ctx context.Context, l *runner.Remote, link string) er
 		return fmt.Errorf("make pipe to tcpdump: %w", err)
 	}
 	late := &lateStart{cmd: show, in: in}
-	err = l.Capture(ctx, link, late)
+	err = l.Capture(ctx, link, &wholePackets{to: late})
 	_ = in.Close()
 	if late.started {
 		_ = show.Wait() // ^C reaches it, too

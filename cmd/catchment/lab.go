@@ -181,6 +181,9 @@ func (a *app) printLab(st *labs.Status, t *topology.Topology, hosts []string) er
 	if other != nil {
 		lines = append(lines, [2]string{fmt.Sprintf("dig @127.0.0.1 -p %s %s +subnet=%v", port, hosts[0], other.Prefixes[0]), "… and for " + other.Name})
 	}
+	if links := t.Internet.Links; st.Runner != "local" && len(links) > 0 {
+		lines = append(lines, [2]string{fmt.Sprintf("catchment lab capture %q", links[0].Name()), "what crosses that link"})
+	}
 	lines = append(lines,
 		[2]string{"catchment status", "what a node sees of the fleet"},
 		[2]string{"catchment bgp rib", "what it announces and hears"},

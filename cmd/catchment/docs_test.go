@@ -35,11 +35,12 @@ func pages(t *testing.T) map[string]string {
 	return texts
 }
 
-// shellWords splits a command line as a shell does, as far as documentation goes: quotes, and a comment at the end.
+// shellWords splits a command line as a shell does, as far as documentation goes: quotes, and at the end a comment, a pipe
+// or a file.
 func shellWords(line string) []string {
 	var words []string
 	for _, m := range regexp.MustCompile(`"([^"]*)"|'([^']*)'|(#.*$)|(\S+)`).FindAllStringSubmatch(line, -1) {
-		if m[3] != "" {
+		if m[3] != "" || m[4] == "|" || m[4] == ">" {
 			break
 		}
 		words = append(words, m[1]+m[2]+m[4])
@@ -114,8 +115,9 @@ func TestCommandsInSentencesExist(t *testing.T) {
 		for _, m := range span.FindAllStringSubmatch(text, -1) {
 			words := slices.DeleteFunc(shellWords(m[1]), func(w string) bool { return w == "…" || w == "--" })
 			found++
-			a := &app{out: io.Discard, err: io.Discard}
-			cmd, rest, err := a.root().Find(words[1:])
+			root := (&app{out: io.Discard, err: io.Discard}).root()
+			root.InitDefaultCompletionCmd()
+			cmd, rest, err := root.Find(words[1:])
 			if err == nil && cmd.HasParent() {
 				err = cmd.ParseFlags(rest)
 			}

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/labs/doctor"
+	"github.com/catchment-net/catchment/labs/netns"
 	"github.com/catchment-net/catchment/labs/runner"
 )
 
@@ -14,8 +18,11 @@ func (a *app) doctor() *cobra.Command {
 		Example: `  catchment doctor
   catchment doctor --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report := doctor.Examine(doctor.Collect(cmd.Context(), doctor.Options{StateRoot: runner.StateRoot()}))
-			var err error
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find own binary: %w", err)
+			}
+			report := doctor.Examine(doctor.Collect(cmd.Context(), doctor.Options{StateRoot: runner.StateRoot(), Binary: self}))
 			if a.json {
 				err = a.printJSON(report)
 			} else {
@@ -27,4 +34,12 @@ func (a *app) doctor() *cobra.Command {
 			return err
 		},
 	})
+}
+
+// labTry is the child that tries what the netns runner needs. It is not for people: the runner and doctor start it.
+func (a *app) labTry() *cobra.Command {
+	return &cobra.Command{
+		Use: "try", Short: "Try what a lab in network namespaces needs", Hidden: true, Args: cobra.NoArgs, Example: "  catchment lab try",
+		RunE: func(*cobra.Command, []string) error { return netns.Try() },
+	}
 }

@@ -23,11 +23,12 @@ func (a *app) lab() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "lab", Short: "Bring a topology up on this machine, look at it, end it",
 		Example: `  catchment lab up quickstart
-  catchment lab status
+  catchment lab curl berlin http://www.shop.example/
   catchment lab down`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.labList(), a.labUp(), a.labServe(), a.labRouter(), a.labHold(), a.labMachine(), a.labEdge(), a.labStatus(), a.labExec(), a.labRender(), a.labDown())
+	cmd.AddCommand(a.labCurl(), a.labDig(), a.labCapture(), a.labTry())
 	return cmd
 }
 
@@ -122,13 +123,20 @@ var errNoLab = errors.New("no lab is up; `catchment lab up quickstart` brings on
 
 func labFlag(cmd *cobra.Command, name *string) *cobra.Command {
 	cmd.Flags().StringVar(name, "lab", "", "which lab, if several are up")
+	if err := cmd.RegisterFlagCompletionFunc("lab", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return runner.Running(runner.StateRoot()), cobra.ShellCompDirectiveNoFileComp
+	}); err != nil {
+		panic(err) // the flag is defined above
+	}
 	return cmd
 }
 
 func (a *app) labStatus() *cobra.Command {
 	var name string
 	cmd := a.jsonFlag(&cobra.Command{
-		Use: "status", Short: "Show a lab's nodes, where every client lands, and lines to paste", Args: cobra.NoArgs, Example: "  catchment lab status",
+		Use: "status", Short: "Show a lab's nodes, where every client lands, and lines to paste", Args: cobra.NoArgs,
+		Example: `  catchment lab status
+  catchment lab status --json --lab second`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.showStatus(cmd.Context(), name) },
 	})
 	return labFlag(cmd, &name)
@@ -178,6 +186,9 @@ func (a *app) printLab(st *labs.Status, t *topology.Topology, hosts []string) er
 	}
 	if other != nil {
 		lines = append(lines, [2]string{fmt.Sprintf("dig @127.0.0.1 -p %s %s +subnet=%v", port, hosts[0], other.Prefixes[0]), "… and for " + other.Name})
+	}
+	if links := t.Internet.Links; st.Runner != "local" && len(links) > 0 {
+		lines = append(lines, [2]string{fmt.Sprintf("catchment lab capture %q", links[0].Name()), "what crosses that link"})
 	}
 	lines = append(lines,
 		[2]string{"catchment status", "what a node sees of the fleet"},
@@ -244,8 +255,13 @@ func mebibytes(b int64) string {
 func (a *app) labExec() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
-		Use: "exec NODE -- CMD [ARG …]", Short: "Run a command beside a node, with CATCHMENT_ADMIN naming its socket", Args: cobra.MinimumNArgs(2),
-		Example: "  catchment lab exec ams1 -- catchment status",
+		Use: "exec NODE|NETWORK -- CMD [ARG …]", Short: "Run a command beside a node, with CATCHMENT_ADMIN naming its socket", Args: cobra.MinimumNArgs(2),
+		Long: `Run a command beside a node, with CATCHMENT_ADMIN naming its admin socket. Where nodes are machines (netns) or
+containers (containerlab) it runs on the node's, with the node's interfaces and routes, and takes the name of a
+network as well: its router's machine.`,
+		Example: `  catchment lab exec ams1 -- catchment status
+  catchment lab exec berlin -- ip route`,
+		ValidArgsFunction: completeFirst(&name, machineNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := connect(name)
 			if err != nil {
@@ -259,6 +275,21 @@ func (a *app) labExec() *cobra.Command {
 		},
 	}
 	return labFlag(cmd, &name)
+}
+
+// machineNames are the nodes, and where networks are machines, too, the networks.
+func machineNames(l *runner.Remote) []string {
+	var names []string
+	for _, n := range l.Topology().Nodes() {
+		names = append(names, n.Name)
+	}
+	if l.Runner() == "local" {
+		return names
+	}
+	for _, n := range l.Topology().Internet.Networks {
+		names = append(names, n.Name)
+	}
+	return names
 }
 
 func (a *app) labDown() *cobra.Command {

@@ -22,46 +22,60 @@ import (
 	"github.com/catchment-net/catchment/node"
 )
 
-// adminFlag adds --admin to a command that asks a node.
-func adminFlag(cmd *cobra.Command, socket *string) *cobra.Command {
-	cmd.Flags().StringVar(socket, "admin", "", "the node's admin socket (default $CATCHMENT_ADMIN, else a node of the only lab that is up)")
+// target is the node that a command asks.
+type target struct {
+	admin string // its admin socket
+	lab   string // instead: any node of this lab
+}
+
+// targetFlags adds --admin and --lab to a command that asks a node.
+func targetFlags(cmd *cobra.Command, t *target) *cobra.Command {
+	cmd.Flags().StringVar(&t.admin, "admin", "", "the node's admin socket (default $CATCHMENT_ADMIN, else a node of the only lab that is up)")
+	labFlag(cmd, &t.lab)
+	cmd.Flags().Lookup("lab").Usage = "ask a node of this lab, if several are up"
+	cmd.MarkFlagsMutuallyExclusive("admin", "lab")
 	return cmd
 }
 
-// client reaches a node's admin socket.
-func client(ctx context.Context, socket string) (*admin.Client, error) {
-	socket = strings.TrimPrefix(socket, "unix:")
-	if socket == "" {
+// client reaches the node's admin socket.
+func (t *target) client(ctx context.Context) (*admin.Client, error) {
+	socket := strings.TrimPrefix(t.admin, "unix:")
+	if socket == "" && t.lab == "" {
 		socket = os.Getenv("CATCHMENT_ADMIN")
 	}
-	if socket == "" {
-		up := runner.Running(runner.StateRoot())
-		if len(up) != 1 {
-			return nil, fmt.Errorf("which node? name its admin socket with --admin or $CATCHMENT_ADMIN (%d labs are up)", len(up))
-		}
-		lab, err := runner.Connect(runner.StateRoot(), up[0])
-		if err != nil {
-			return nil, err
-		}
-		st, err := lab.Status(ctx)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(st.Nodes, func(n labs.NodeStatus) bool { return n.State == "running" })
-		if i < 0 {
-			return nil, fmt.Errorf("no node of lab %q is running", up[0])
-		}
-		socket = st.Nodes[i].Admin
+	if socket != "" {
+		return &admin.Client{Socket: socket}, nil
 	}
-	return &admin.Client{Socket: socket}, nil
+	if up := runner.Running(runner.StateRoot()); t.lab == "" && len(up) != 1 {
+		hint := ""
+		if len(up) > 1 {
+			hint = ", or a lab with --lab"
+		}
+		return nil, fmt.Errorf("which node? name its admin socket with --admin or $CATCHMENT_ADMIN%s (%d labs are up)", hint, len(up))
+	}
+	lab, err := connect(t.lab)
+	if err != nil {
+		return nil, err
+	}
+	st, err := lab.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(st.Nodes, func(n labs.NodeStatus) bool { return n.State == "running" && n.Admin != "" })
+	if i < 0 {
+		return nil, fmt.Errorf("no node of lab %q is running", st.Name)
+	}
+	return &admin.Client{Socket: st.Nodes[i].Admin}, nil
 }
 
 func (a *app) status() *cobra.Command {
-	var socket string
+	var t target
 	cmd := a.jsonFlag(&cobra.Command{
-		Use: "status", Short: "Show the fleet as one node sees it", Args: cobra.NoArgs, Example: "  catchment status --admin /var/lib/catchment/ams1/admin.sock",
+		Use: "status", Short: "Show the fleet as one node sees it", Args: cobra.NoArgs,
+		Example: `  catchment status --admin /var/lib/catchment/ams1/admin.sock
+  catchment status --lab second`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := client(cmd.Context(), socket)
+			c, err := t.client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -75,7 +89,7 @@ func (a *app) status() *cobra.Command {
 			return a.printNode(&st)
 		},
 	})
-	return adminFlag(cmd, &socket)
+	return targetFlags(cmd, &t)
 }
 
 // refused turns a remote's no into exit status 1; a socket that nobody answers is a wrong set-up.
@@ -152,33 +166,34 @@ func (a *app) printNeighbors(all []bgpd.NeighborStatus) error {
 }
 
 func (a *app) drain() *cobra.Command {
-	var socket, why string
+	var t target
+	var why string
 	var long time.Duration
 	cmd := &cobra.Command{
 		Use: "drain POP|NODE", Short: "Move the clients away: DNS and GSHUT first, then withdraw once it is quiet", Args: cobra.ExactArgs(1),
 		Example: `  catchment drain ams --why "new kernel" --for 2h`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.wish(cmd.Context(), socket, node.IntentRequest{Target: args[0], Drain: true, Why: why, By: operator(), For: long})
+			return a.wish(cmd.Context(), &t, node.IntentRequest{Target: args[0], Drain: true, Why: why, By: operator(), For: long})
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "the reason, shown to everyone who asks")
 	cmd.Flags().DurationVar(&long, "for", 0, "lift the drain by itself after this time (default: never)")
-	return adminFlag(cmd, &socket)
+	return targetFlags(cmd, &t)
 }
 
 func (a *app) undrain() *cobra.Command {
-	var socket string
+	var t target
 	cmd := &cobra.Command{
 		Use: "undrain POP|NODE", Short: "Take the clients back", Args: cobra.ExactArgs(1), Example: "  catchment undrain ams",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.wish(cmd.Context(), socket, node.IntentRequest{Target: args[0], By: operator()})
+			return a.wish(cmd.Context(), &t, node.IntentRequest{Target: args[0], By: operator()})
 		},
 	}
-	return adminFlag(cmd, &socket)
+	return targetFlags(cmd, &t)
 }
 
-func (a *app) wish(ctx context.Context, socket string, req node.IntentRequest) error {
-	c, err := client(ctx, socket)
+func (a *app) wish(ctx context.Context, t *target, req node.IntentRequest) error {
+	c, err := t.client(ctx)
 	if err != nil {
 		return err
 	}
@@ -207,11 +222,11 @@ func (a *app) bgp() *cobra.Command {
 		Use: "bgp", Short: "Look at a node's BGP sessions and routes", Example: "  catchment bgp neighbors",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var socket string
+	var t target
 	neighbors := a.jsonFlag(&cobra.Command{
 		Use: "neighbors", Short: "List the sessions", Args: cobra.NoArgs, Example: "  catchment bgp neighbors",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := client(cmd.Context(), socket)
+			c, err := t.client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -228,7 +243,7 @@ func (a *app) bgp() *cobra.Command {
 	rib := a.jsonFlag(&cobra.Command{
 		Use: "rib [PREFIX]", Short: "List the routes, or those of one prefix", Args: cobra.MaximumNArgs(1), Example: "  catchment bgp rib 192.0.2.0/24",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := client(cmd.Context(), socket)
+			c, err := t.client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -246,7 +261,7 @@ func (a *app) bgp() *cobra.Command {
 			return a.printRIB(all)
 		},
 	})
-	cmd.AddCommand(adminFlag(neighbors, &socket), adminFlag(rib, &socket))
+	cmd.AddCommand(targetFlags(neighbors, &t), targetFlags(rib, &t))
 	return cmd
 }
 

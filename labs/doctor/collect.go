@@ -18,10 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options configures Collect.
+// Options configures Collect. Both are required.
 type Options struct {
 	// StateRoot is where labs keep their run-time files.
 	StateRoot string
+	// Binary is catchment, which is started again to try namespaces.
+	Binary string
 }
 
 // patience is how long any program is waited for.
@@ -45,8 +47,8 @@ func Collect(ctx context.Context, o Options) Facts {
 	}
 	f.Loopback, f.Blocks = loopback(ctx), blocksInUse()
 	f.State = writable(o.StateRoot)
-	f.Namespaces = try(ctx, f.Root)
-	f.Tun = opens("/dev/net/tun")
+	f.Namespaces = namespaces(ctx, o.Binary)
+	f.Netem = netem(ctx, f.Programs["tc"].Path)
 	for _, port := range []int{53, 80, 179} {
 		f.Ports[port] = listens(ctx, port)
 	}
@@ -92,7 +94,7 @@ func installer() string {
 func programs(ctx context.Context) map[string]Program {
 	versions := map[string]string{
 		"bgpd": "--version", "zebra": "--version", "bird": "--version", "unbound": "-V", "dig": "-v", "kdig": "-V", "curl": "--version",
-		"tcpdump": "--version", "ip": "-V", "tc": "-V", "docker": "--version", "containerlab": "version --short",
+		"tcpdump": "--version", "ip": "-V", "tc": "-V", "nft": "--version", "docker": "--version", "containerlab": "version --short",
 	}
 	found := map[string]Program{}
 	for _, name := range slices.Sorted(maps.Keys(versions)) {
@@ -188,14 +190,6 @@ func writable(dir string) string {
 	}
 	_ = f.Close()
 	return reason(os.Remove(f.Name()))
-}
-
-func opens(path string) string {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return reason(err)
-	}
-	return reason(f.Close())
 }
 
 func listens(ctx context.Context, port int) string {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Limits below which a lab of some dozen nodes is in danger.
@@ -20,7 +21,6 @@ func Examine(f Facts) Report {
 	e.kernel()
 	e.local()
 	e.namespaces()
-	e.devices()
 	e.software()
 	e.ports()
 	e.limits()
@@ -84,34 +84,19 @@ func (e *examiner) local() {
 	e.add("state folder", OK, e.f.StateRoot, sockets, "")
 }
 
-// namespaces judges the trial.
+// namespaces judges whether a lab can be made of them.
 func (e *examiner) namespaces() {
-	t, how := e.f.Namespaces, "as root"
+	const purpose = "the netns runner: machines, cables, links that delay and lose"
+	how := "as root"
 	if !e.f.Root {
 		how = "in a user namespace"
 	}
-	const purpose = "the netns runner: one for each node"
-	if !t.passed(stageStart) || !t.passed(stageUp) {
+	if e.f.Namespaces != "" {
 		found, fix := e.blocked()
 		e.add("namespaces", Missing, found, purpose, fix)
 		return
 	}
 	e.add("namespaces", OK, how, purpose, "")
-	for _, stage := range []struct{ name, module, purpose string }{
-		{stageVeth, "veth", "cables of the netns runner"},
-		{stageNetem, "sch_netem", "delay, jitter and loss of the netns runner's links"},
-		{stageTBF, "sch_tbf", "rates of the netns runner's links"},
-		{stageClsact, "sch_ingress", "blackholes and partitions of the netns runner"},
-	} {
-		switch {
-		case t.passed(stage.name):
-			e.add(stage.name, OK, "tried", stage.purpose, "")
-		case e.f.Programs["tc"].Path == "" && stage.name != stageVeth, e.f.Programs["ip"].Path == "":
-			e.add(stage.name, Limited, "could not be tried: no ip or tc", stage.purpose, e.install("iproute2"))
-		default:
-			e.add(stage.name, Missing, "the kernel refuses it", stage.purpose, e.module(stage.module))
-		}
-	}
 }
 
 // module is the command that loads a module; Ubuntu keeps the rarer ones in a package of their own.
@@ -136,23 +121,14 @@ func (e *examiner) blocked() (found, fix string) {
 			return fmt.Sprintf("%s is %s", s.name, value), e.root("sysctl -w " + s.name + "=" + s.good)
 		}
 	}
-	why := e.f.Namespaces.Error
-	if why == "" {
-		why = "they may not be configured"
+	why := e.f.Namespaces
+	if strings.Contains(why, "veth") && !strings.Contains(why, "not permitted") {
+		return why, e.module("veth")
 	}
 	if e.f.Root {
 		return "refused to root (" + why + "): a container without the right to", "docker run --privileged, for the container that this is"
 	}
 	return "refused (" + why + ")", "run catchment as root: sudo catchment lab up quickstart --runner netns"
-}
-
-func (e *examiner) devices() {
-	const purpose = "user-space tunnels on a node; no runner needs it"
-	if e.f.Tun == "" {
-		e.add("/dev/net/tun", OK, "opens", purpose, "")
-		return
-	}
-	e.add("/dev/net/tun", Limited, e.f.Tun, purpose, e.root("modprobe tun")+" && "+e.root("chmod 666 /dev/net/tun"))
 }
 
 // runners says what labs can be brought up.
@@ -169,10 +145,13 @@ func (e *examiner) runners() []Finding {
 	if local.State == OK && (e.state("open files") != OK || e.state("memory") != OK) {
 		local.State = Limited
 	}
-	netns := Finding{Name: "netns", State: worst("kernel", "state folder", "namespaces", stageVeth), Found: "the kernel's own forwarding", For: "--runner netns"}
-	if netns.State == OK && (e.state(stageNetem) != OK || e.state(stageTBF) != OK || e.state(stageClsact) != OK) {
-		netns.State, netns.Found = Limited, netns.Found+", without some impairments"
-	}
+	netns := Finding{Name: "netns", State: worst("kernel", "state folder", "namespaces"), Found: "the kernel's own forwarding", For: "--runner netns"}
 	clab := Finding{Name: "containerlab", State: worst("docker", "containerlab"), Found: "containers", For: "--runner containerlab"}
+	if !e.f.Root {
+		clab.State, clab.Found = Missing, "containers, for root"
+	}
+	if clab.State == OK && (e.state("netem") != OK || e.state("nft") != OK) {
+		clab.State, clab.Found = Limited, clab.Found+", without some impairments"
+	}
 	return []Finding{local, netns, clab}
 }

@@ -3,8 +3,6 @@
 // Collect looks (thin, Linux only), Examine judges (pure: facts in, findings out), Report prints.
 package doctor
 
-import "slices"
-
 // Facts is what Collect found on a host. Nothing in it is a judgement.
 type Facts struct {
 	OS      string // as Go names it: "linux"
@@ -23,8 +21,8 @@ type Facts struct {
 	StateRoot string // where labs keep their run-time files
 	State     string // why nothing can be written there; "" if it can
 
-	Namespaces Trial
-	Tun        string         // why /dev/net/tun cannot be opened; "" if it can
+	Namespaces string         // why no lab can be made of network namespaces; "" if one can
+	Netem      string         // why the kernel does not delay an interface's packets; "" if it does
 	Ports      map[int]string // why a TCP port of all addresses cannot be listened on, "" if it can
 
 	Files       uint64 // the hard limit of open files, which our processes raise theirs to
@@ -39,21 +37,3 @@ type Program struct {
 	Path    string
 	Version string // its own first line, shortened; "" if it tells none
 }
-
-// Trial is what came of trying namespaces in a child process.
-type Trial struct {
-	Error  string   // why the child could not start, or its last words
-	Passed []string // the stages that passed, of those that trial.sh names
-}
-
-// The stages of a Trial, in order.
-const (
-	stageStart  = "start"  // a process in its own network namespace, and user namespace unless root
-	stageUp     = "up"     // it may configure its network
-	stageVeth   = "veth"   // cables
-	stageNetem  = "netem"  // delay, jitter, loss
-	stageTBF    = "tbf"    // rates
-	stageClsact = "clsact" // blackholes of one direction
-)
-
-func (t Trial) passed(stage string) bool { return slices.Contains(t.Passed, stage) }

@@ -17,10 +17,10 @@ func (e *examiner) software() {
 		{"zebra", []string{"zebra"}, "frr", "FRR's routes in the kernel"},
 		{"BIRD", []string{"bird"}, "bird2", "a router to compare with"},
 		{"unbound", []string{"unbound"}, "unbound", "resolvers of a lab with resolver: unbound"},
-		{"dig", []string{"dig", "kdig"}, "dnsutils", "asking a lab's name servers by hand"},
+		{"dig", []string{"dig", "kdig"}, "dnsutils", "lab dig"},
 		{"kdig", []string{"kdig"}, "knot-dnsutils", "the same over TLS, and with client subnets"},
-		{"curl", []string{"curl"}, "curl", "asking a lab's POPs by hand"},
-		{"tcpdump", []string{"tcpdump"}, "tcpdump", "looking into captures"},
+		{"curl", []string{"curl"}, "curl", "lab curl"},
+		{"tcpdump", []string{"tcpdump"}, "tcpdump", "reading what lab capture writes"},
 		{"iproute2", []string{"ip"}, "iproute2", "looking at the netns runner's interfaces by hand"},
 	} {
 		found := Program{}
@@ -50,11 +50,33 @@ func (e *examiner) containers() {
 	default:
 		e.add("docker", OK, strings.TrimSpace(docker.Path+" "+docker.Version), purpose, "")
 	}
+	if !e.f.Root {
+		e.add("root", Missing, "this is "+e.f.User, "the containerlab runner reaches into the containers' networks", "sudo catchment lab up quickstart --runner containerlab")
+	}
+	e.impairments()
 	if clab := e.f.Programs["containerlab"]; clab.Path != "" {
 		e.add("containerlab", OK, strings.TrimSpace(clab.Path+" "+clab.Version), purpose, "")
 		return
 	}
 	e.add("containerlab", Missing, "not found", purpose, `bash -c "$(curl -sL https://get.containerlab.dev)"`)
+}
+
+// impairments are what the containerlab runner makes them with; the other runners need nothing for them.
+func (e *examiner) impairments() {
+	const delays, drops = "delays of the containerlab runner's links", "partitions and losses of the containerlab runner"
+	switch {
+	case e.f.Netem == "":
+		e.add("netem", OK, "tried", delays, "")
+	case e.f.Programs["tc"].Path == "":
+		e.add("netem", Limited, e.f.Netem, delays, e.install("iproute2"))
+	default:
+		e.add("netem", Limited, "the kernel refuses it ("+e.f.Netem+")", delays, e.module("sch_netem"))
+	}
+	if nft := e.f.Programs["nft"]; nft.Path != "" {
+		e.add("nft", OK, strings.TrimSpace(nft.Path+" "+nft.Version), drops, "")
+		return
+	}
+	e.add("nft", Limited, "not found", drops, e.install("nftables"))
 }
 
 // install is the command that brings a package, called by Debian's name of it.

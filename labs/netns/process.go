@@ -3,6 +3,7 @@
 package netns
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,19 +34,20 @@ func Isolate(cmd *exec.Cmd) {
 // Able says why this host cannot run labs in network namespaces, as a *labs.CannotError, or nil. It tries, with the
 // catchment binary.
 func Able(binary string) error {
-	cmd := exec.Command(binary, "version") //nolint:noctx // it ends at once
-	Isolate(cmd)
-	err := cmd.Run()
+	err := Attempt(context.Background(), binary)
 	if err == nil {
 		return nil
 	}
 	fix := "run it as root, or use --runner local"
+	if os.Geteuid() == 0 {
+		fix = "give this container the right to (docker run --privileged), or use --runner local"
+	}
 	for _, s := range []struct{ file, bad, sysctl string }{
 		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"},
 		{"/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces=10000"},
 		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns=0"},
 	} {
-		if text, readErr := os.ReadFile(s.file); readErr == nil && strings.TrimSpace(string(text)) == s.bad {
+		if text, readErr := os.ReadFile(s.file); os.Geteuid() != 0 && readErr == nil && strings.TrimSpace(string(text)) == s.bad {
 			fix = "run `sudo sysctl -w " + s.sysctl + "`, or run it as root, or use --runner local"
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/catchment-net/catchment/internal/daemon"
+	"github.com/catchment-net/catchment/labs"
 )
 
 // version is set by the linker: -X main.version=…
@@ -55,6 +56,9 @@ func (a *app) report(err error) int {
 	code := daemon.BadInput
 	if errors.Is(err, context.Canceled) {
 		code = daemon.No // interrupted: nothing was wrong with what was asked
+	}
+	if _, cannot := errors.AsType[*labs.CannotError](err); cannot {
+		code = daemon.CannotRun
 	}
 	return daemon.Report(a.err, "catchment", daemon.WithCode(code, err))
 }

@@ -35,7 +35,7 @@ func (l *Lab) start(ctx context.Context) error {
 	}
 	l.o.Progress(fmt.Sprintf("%d POP nodes started", len(l.topo.Nodes())))
 	l.world = runner.NewWorld(runner.WorldOptions{
-		Snap: l.snap, Server: l.serverOn, Client: l.clientOn, Ended: l.ended, Parts: &l.parts,
+		Snap: l.snap, Server: l.serverOn, Client: l.clientOn, Resolve: l.resolve, Ended: l.ended, Parts: &l.parts,
 	})
 	if err := l.world.Start(ctx); err != nil {
 		return err

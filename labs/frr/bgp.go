@@ -153,6 +153,7 @@ func (s *session) incoming(p *printer, mark string) {
 		if s.place > 0 { // a POP's node names its own address as the next hop, which is on no cable
 			p.line(" set ip next-hop peer-address")
 		}
+		p.line(" set ipv6 next-hop prefer-global") // the link-local one would have to be asked for on the cable
 		if s.relation == layout.Customer {
 			p.line(" set large-community %s additive", mark)
 		}

@@ -37,7 +37,7 @@ func newRouted(t *testing.T) *routed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &routed{t: t, binary: filepath.Join(dir, "catchment"), runtime: dir}
+	r := &routed{t: t, binary: filepath.Join(t.TempDir(), "catchment"), runtime: dir}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", r.binary, "../../cmd/catchment").CombinedOutput(); err != nil {
 		t.Fatalf("build catchment: %v\n%s", err, out)
 	}

@@ -122,21 +122,26 @@ func TestChangeOf(t *testing.T) {
 		{
 			"a client network behind a transit",
 			speaker.Best{Neighbor: "berlin", Prefix: prefix, ASPath: []uint32{64501, 64496, 64500}, LargeCommunities: pop},
-			labrouter.Change{Router: "berlin", Prefix: prefix, Via: "arc", ASPath: []uint32{64496, 64500}, POPIndex: 1}, true,
+			labrouter.Change{Router: "berlin", Prefix: prefix, Via: "arc", ASPath: []uint32{64496, 64500}, POPIndex: 1},
+			true,
 		},
 		{
 			"a transit beside the POP, with two POPs of one AS",
 			speaker.Best{Neighbor: "arc", Prefix: prefix, ASPath: []uint32{64496, 64500, 64500}, LargeCommunities: pop, Communities: []uint32{speaker.GracefulShutdown}},
-			labrouter.Change{Router: "arc", Prefix: prefix, Via: "nyc1", ASPath: []uint32{64500, 64500}, POPIndex: 1, GSHUT: true}, true,
+			labrouter.Change{Router: "arc", Prefix: prefix, Via: "nyc1", ASPath: []uint32{64500, 64500}, POPIndex: 1, GSHUT: true},
+			true,
 		},
 		{
 			"its own prefix",
 			speaker.Best{Neighbor: "berlin", Prefix: prefix, ASPath: []uint32{64501}},
-			labrouter.Change{Router: "berlin", Prefix: prefix, POPIndex: -1}, true,
+			labrouter.Change{Router: "berlin", Prefix: prefix, POPIndex: -1},
+			true,
 		},
 		{
-			"a withdrawal", speaker.Best{Neighbor: "berlin", Prefix: prefix, Withdrawn: true},
-			labrouter.Change{Router: "berlin", Prefix: prefix, Withdrawn: true, POPIndex: -1}, true,
+			"a withdrawal",
+			speaker.Best{Neighbor: "berlin", Prefix: prefix, Withdrawn: true},
+			labrouter.Change{Router: "berlin", Prefix: prefix, Withdrawn: true, POPIndex: -1},
+			true,
 		},
 		{"a stranger", speaker.Best{Neighbor: "paris", Prefix: prefix}, labrouter.Change{}, false},
 	} {

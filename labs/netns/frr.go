@@ -29,8 +29,9 @@ import (
 // frrFolders are where distributions put FRR's daemons.
 var frrFolders = []string{"/usr/lib/frr", "/usr/libexec/frr", "/usr/sbin"} //nolint:gochecknoglobals // a constant table
 
-// frrDirs are where FRR writes whatever it is told: the runner's mount namespace has something else there.
-var frrDirs = []string{"/var/tmp/frr", "/run/frr"} //nolint:gochecknoglobals // a constant table
+// frrScratch is where FRR keeps its log's buffers whatever it is told, and leaves them when it is killed. The lab has a
+// folder of its own there.
+const frrScratch = "/var/tmp/frr"
 
 // frrReady bounds how long zebra may take until it listens.
 const frrReady = 20 * time.Second
@@ -55,10 +56,8 @@ func (l *Lab) prepareFRR() error {
 	if l.frr, err = findFRR(frrFolders); err != nil {
 		return err
 	}
-	for _, dir := range frrDirs {
-		if err := l.hideFolder(dir); err != nil {
-			return err
-		}
+	if err := l.hideFolder(frrScratch); err != nil {
+		return err
 	}
 	return l.joinVtyGroup()
 }
@@ -128,7 +127,7 @@ func (l *Lab) hideFolder(dir string) error {
 		dir = filepath.Dir(dir)
 		for _, used := range []string{l.state.Path, l.o.Dir, l.o.Binary} {
 			if abs, err := filepath.Abs(used); err == nil && strings.HasPrefix(abs, dir+"/") {
-				return nil // FRR makes the folder; it is empty
+				return nil // which would hide the lab itself
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/catchment-net/catchment/containerlab/machine"
+	"github.com/catchment-net/catchment/labs/frr"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -58,7 +59,7 @@ func (c *container) check() inline {
 // files adds the container's own files to the folder.
 func (c *container) files(f *Folder) error {
 	if c.frr {
-		f.Files[c.name+"/frr.conf"] = []byte(c.frrRouter(f.Mgmt.Addr().Next()).conf())
+		f.Files[c.name+"/frr.conf"] = []byte(frr.Conf(frr.Options{Machine: c.machine, Collector: f.Mgmt.Addr().Next(), CollectorDials: true}))
 		f.Files[c.name+"/daemons"] = []byte(daemons)
 		f.Files[c.name+"/vtysh.conf"] = []byte(vtyshConf)
 		return nil

@@ -87,10 +87,12 @@ type drillWish struct {
 	samples bool
 	repeat  int
 	seed    uint64
+	runner  string // of a lab of its own
+	router  string // what routes there
 }
 
 func (a *app) drillRun() *cobra.Command {
-	var name, kind string
+	var name string
 	var w drillWish
 	cmd := a.jsonFlag(&cobra.Command{
 		Use: "run [LAB/]DRILL", Short: "Run a drill in the lab that is up, or in one of its own", Args: cobra.ExactArgs(1),
@@ -99,20 +101,21 @@ func (a *app) drillRun() *cobra.Command {
   catchment drill run quickstart/drain-best-pop --json
   catchment drill run kill-best-pop --repeat 5 --report out`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := wantRunner(&kind); err != nil {
+			if err := errors.Join(wantRunner(&w.runner), wantRouter(w.runner, w.router)); err != nil {
 				return err
 			}
 			if w.repeat < 1 || w.repeat > maxRepeat {
 				return fmt.Errorf("--repeat %d: want 1 to %d", w.repeat, maxRepeat)
 			}
-			return a.runDrill(cmd.Context(), args[0], name, kind, w)
+			return a.runDrill(cmd.Context(), args[0], name, w)
 		},
 	})
 	cmd.Flags().StringVar(&w.report, "report", "", "folder for report.json, report.md, junit.xml, samples.csv and events.jsonl")
 	cmd.Flags().BoolVar(&w.samples, "samples", false, "put every sample into the JSON")
 	cmd.Flags().IntVar(&w.repeat, "repeat", 1, "run it so often in the same lab; all must pass")
 	cmd.Flags().Uint64Var(&w.seed, "seed", 0, "shifts when within its interval each client asks")
-	runnerFlag(cmd, &kind)
+	runnerFlag(cmd, &w.runner)
+	routerFlag(cmd, &w.router)
 	return labFlag(cmd, &name)
 }
 
@@ -167,7 +170,7 @@ func labOf(arg string) string {
 	return lab
 }
 
-func (a *app) runDrill(ctx context.Context, arg, name, kind string, w drillWish) error {
+func (a *app) runDrill(ctx context.Context, arg, name string, w drillWish) error {
 	running, err := connect(name)
 	if err != nil && (name != "" || !errors.Is(err, errNoLab)) {
 		return err
@@ -181,7 +184,7 @@ func (a *app) runDrill(ctx context.Context, arg, name, kind string, w drillWish)
 	}
 	var lab labs.Lab = running
 	if running == nil {
-		lab, err = a.ownLab(ctx, labName, kind, file, text)
+		lab, err = a.ownLab(ctx, labName, file, text, w)
 		if err != nil {
 			return err
 		}
@@ -221,7 +224,7 @@ func (a *app) runDrill(ctx context.Context, arg, name, kind string, w drillWish)
 }
 
 // ownLab brings up a lab for one drill. The drill is read against its topology first, so that a mistake costs no time.
-func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byte) (labs.Lab, error) {
+func (a *app) ownLab(ctx context.Context, labName, file string, text []byte, w drillWish) (labs.Lab, error) {
 	dir, label, cleanup, err := openLab(labName)
 	if err != nil {
 		return nil, err
@@ -240,7 +243,7 @@ func (a *app) ownLab(ctx context.Context, labName, kind, file string, text []byt
 		return nil, fmt.Errorf("make lifeline of the lab: %w", err)
 	}
 	name := fmt.Sprintf("%s-drill-%d", label, os.Getpid())
-	if err := a.spawnRunner(ctx, order{lab: labName, name: name, runner: kind, split: breaksProcess(d), lifeline: line, tell: a.err}); err != nil {
+	if err := a.spawnRunner(ctx, order{lab: labName, name: name, runner: w.runner, router: w.router, split: breaksProcess(d), lifeline: line, tell: a.err}); err != nil {
 		hold.Close()
 		return nil, err
 	}

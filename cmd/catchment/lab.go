@@ -76,7 +76,7 @@ func (a *app) labUp() *cobra.Command {
 		Example: `  catchment lab up quickstart
   catchment lab up ./mylab --name second`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := wantRunner(&kind); err != nil {
+			if err := errors.Join(wantRunner(&kind), wantRouter(kind, router)); err != nil {
 				return err
 			}
 			lab := a.labArg(args)

@@ -48,8 +48,19 @@ func runnerFlag(cmd *cobra.Command, kind *string) {
 	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: local (a process for each POP node, no rights needed) netns (a network namespace for each machine) or containerlab (a container for each machine); auto is local")
 }
 
-func routerFlag(cmd *cobra.Command, router *string) {
-	cmd.Flags().StringVar(router, "router", "", "what routes in containers: ours or frr (default: what the topology says)")
+func routerFlag(cmd *cobra.Command, software *string) {
+	cmd.Flags().StringVar(software, "router", "", "what routes where a runner has a choice: ours or frr (default: what the topology says)")
+}
+
+// wantRouter checks the wanted software of the routers.
+func wantRouter(kind, software string) error {
+	if software != "" && software != topology.Ours && software != topology.FRR {
+		return fmt.Errorf("router %q: want %s or %s", software, topology.Ours, topology.FRR)
+	}
+	if software == topology.FRR && kind == "local" {
+		return &labs.CannotError{What: "run FRR in a local lab, whose routers are in the runner", Fix: "use --runner netns"}
+	}
+	return nil
 }
 
 // wantRunner checks the wanted runner and puts a real one in the place of `auto`.
@@ -80,7 +91,7 @@ func wantRunner(kind *string) error {
 // order is a lab to be brought up.
 type order struct {
 	lab, name, runner string
-	router            string   // what routes in containers; "" leaves it to the topology
+	router            string   // what routes where a runner has a choice; "" leaves it to the topology
 	split             bool     // a node's daemons are processes of their own, as a drill wants that breaks one of them
 	lifeline          *os.File // the lab ends when the other end of this pipe closes; nil lets it outlive this process
 	tell              io.Writer
@@ -300,7 +311,7 @@ func (a *app) upLab(ctx context.Context, o order, dir, root string, tell func(st
 		if err != nil {
 			return nil, err
 		}
-		return netns.Up(ctx, netns.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Doors: doors, Split: o.split, Progress: tell, Logger: log})
+		return netns.Up(ctx, netns.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Doors: doors, Router: o.router, Split: o.split, Progress: tell, Logger: log})
 	}
 	return local.Up(ctx, local.Options{Dir: dir, Name: o.name, Root: root, Binary: self, Split: o.split, Progress: tell, Logger: log})
 }

@@ -194,6 +194,16 @@ func firstHosts(prefixes []netip.Prefix) []netip.Addr {
 	return slices.DeleteFunc([]netip.Addr{four, six}, func(a netip.Addr) bool { return !a.IsValid() })
 }
 
+// Route makes all networks' routers the given software, whatever the topology says. Call it before anybody else has the
+// plan.
+func (p *Plan) Route(software string) {
+	for _, m := range p.Machines {
+		if m.Network != nil {
+			m.Software = software
+		}
+	}
+}
+
 // Machine returns the machine of that name, or nil.
 func (p *Plan) Machine(name string) *Machine {
 	for _, m := range p.Machines {

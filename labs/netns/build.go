@@ -19,7 +19,8 @@ import (
 // machine is one machine of the plan with its namespace.
 type machine struct {
 	*layout.Machine
-	ns *namespace
+	ns        *namespace
+	collector netip.Addr // the runner's end of a cable to hear the router by; the zero Addr where there is none
 }
 
 // mtu of every link: what the Internet carries.
@@ -40,7 +41,7 @@ func (l *Lab) build() error {
 		if err != nil {
 			return err
 		}
-		l.machines[m.Name] = &machine{m, ns}
+		l.machines[m.Name] = &machine{Machine: m, ns: ns}
 		if err := ns.do(setSysctls); err != nil {
 			return fmt.Errorf("machine %q: %w", m.Name, err)
 		}
@@ -51,6 +52,9 @@ func (l *Lab) build() error {
 			return err
 		}
 		l.wires = append(l.wires, made)
+	}
+	if err := l.makeCollectorCables(runner); err != nil {
+		return err
 	}
 	for _, m := range l.machines {
 		if err := m.configure(); err != nil {

@@ -32,7 +32,7 @@ import (
 	"github.com/catchment-net/catchment/topology"
 )
 
-// Options says what to bring up. All but Doors, Env, Progress and Logger are required.
+// Options says what to bring up. All but Doors, Env, Router, Progress and Logger are required.
 type Options struct {
 	Dir      string         // the lab's folder
 	Name     string         // what to call it
@@ -40,6 +40,7 @@ type Options struct {
 	Binary   string         // the catchment binary, for nodes and routers
 	Doors    []runner.Doors // the host's sockets by which people reach the users, in file order; none are opened here
 	Env      []string       // added to the nodes' environment
+	Router   string         // Ours or FRR for every network; "" leaves it to the topology
 	Split    bool           // each node as three processes (bgpd, dnsd, popd) that the link joins
 	Progress func(string)   // one line a step that takes a while; nil is silent
 	Logger   *slog.Logger   // nil discards
@@ -61,7 +62,8 @@ type Lab struct {
 	wires    []*wire
 	house    *kernel.Household
 	nodes    *runner.Nodes
-	routers  []*runner.Child
+	children []*runner.Child // routers, and resolvers in software of others
+	frr      string          // the folder of FRR's daemons
 	bests    *runner.Bests
 	world    *runner.World
 	since    time.Time
@@ -113,6 +115,9 @@ func (l *Lab) up(ctx context.Context) error {
 	if l.plan, err = layout.New(l.topo); err != nil {
 		return err
 	}
+	if l.o.Router != "" {
+		l.plan.Route(l.o.Router)
+	}
 	if l.state, err = runner.Claim(l.o.Root, l.o.Name); err != nil {
 		return err
 	}
@@ -121,6 +126,11 @@ func (l *Lab) up(ctx context.Context) error {
 	}
 	if err := l.nameHosts(); err != nil {
 		return err
+	}
+	if l.hasFRR() {
+		if err := l.prepareFRR(); err != nil {
+			return err
+		}
 	}
 	if l.home, err = thisNamespace(); err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
@@ -152,16 +162,24 @@ func (l *Lab) up(ctx context.Context) error {
 
 // missing says what the network still waits for.
 func (l *Lab) missing() string {
-	for _, c := range l.routers {
-		if state, _ := c.Status(); state == runner.Exited {
-			return fmt.Sprintf("%s has ended: %s", c.Name, c.LastWords())
-		}
+	if what := l.exited(); what != "" {
+		return what
 	}
 	what, ok := l.bests.Whole()
 	if ok {
 		return ""
 	}
 	return what
+}
+
+// exited says which router or resolver has ended by itself; empty when none has.
+func (l *Lab) exited() string {
+	for _, c := range l.children {
+		if state, _ := c.Status(); state == runner.Exited {
+			return fmt.Sprintf("%s has ended: %s", c.Name, c.LastWords())
+		}
+	}
+	return ""
 }
 
 // Serve offers the lab to other processes of this user until ctx is done or somebody asks for its end. It calls ready once
@@ -177,7 +195,7 @@ func (l *Lab) Topology() *topology.Topology { return l.topo }
 // Status tells where every client lands now and what runs.
 func (l *Lab) Status(context.Context) (*labs.Status, error) {
 	st := &labs.Status{Name: l.o.Name, Runner: "netns", Dir: l.o.Dir, State: l.state.Path, Since: l.since, Nodes: l.nodes.Status()}
-	for _, c := range l.routers {
+	for _, c := range l.children {
 		state, pid := c.Status()
 		st.Nodes = append(st.Nodes, labs.NodeStatus{Name: c.Name, State: state, PID: pid, Pss: runner.Pss(pid)})
 	}
@@ -217,6 +235,9 @@ func (l *Lab) Exec(ctx context.Context, name string, argv []string, stdout, stde
 	if err != nil {
 		return err
 	}
+	if m.Software == topology.FRR && argv[0] == "vtysh" {
+		cmd.Args = append([]string{"vtysh", "--vty_socket", l.frrFolder(m)}, argv[1:]...)
+	}
 	if m.Node != nil {
 		cmd.Dir = l.state.Node(name)
 		cmd.Env = append(os.Environ(), "CATCHMENT_ADMIN="+l.nodes.Admin(name), "CATCHMENT_NODE="+name)
@@ -234,7 +255,7 @@ func (l *Lab) Down(context.Context) error {
 		var errs []error
 		if l.nodes != nil {
 			l.nodes.Stop()
-			runner.StopAll(l.routers)
+			runner.StopAll(l.children)
 			errs = append(errs, l.house.Close())
 		}
 		if l.cancel != nil {

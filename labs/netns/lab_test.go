@@ -69,8 +69,8 @@ type lab struct {
 	dir  string
 }
 
-// up brings a lab up as a user, as that user would.
-func up(t *testing.T, name string, uid int) *lab {
+// up brings a lab up as a user, as that user would; args are more of its arguments.
+func up(t *testing.T, name string, uid int, args ...string) *lab {
 	t.Helper()
 	file, err := catchment()
 	if err != nil {
@@ -94,7 +94,7 @@ func up(t *testing.T, name string, uid int) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, uid: uid, name: name, dir: dir, env: append(os.Environ(), "XDG_RUNTIME_DIR="+home, "TMPDIR="+home, "HOME="+home)}
-	out, err := l.run("lab", "up", dir, "--runner", "netns", "--name", name)
+	out, err := l.run(append([]string{"lab", "up", dir, "--runner", "netns", "--name", name}, args...)...)
 	if err != nil {
 		t.Fatalf("lab up: %v\n%s", err, out)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/labs/runner"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // start starts routers, origins, nodes and users.
@@ -21,15 +22,9 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := l.takeChanges(ctx); err != nil {
 		return err
 	}
-	for _, m := range l.plan.Machines {
-		if m.Network == nil {
-			continue
-		}
-		if err := l.startRouter(l.machines[m.Name]); err != nil {
-			return err
-		}
+	if err := l.startRouters(ctx); err != nil {
+		return err
 	}
-	l.o.Progress(fmt.Sprintf("%d routers started", len(l.routers)))
 	for _, m := range l.plan.Machines {
 		if m.Node == nil {
 			continue
@@ -40,7 +35,7 @@ func (l *Lab) start(ctx context.Context) error {
 	}
 	l.o.Progress(fmt.Sprintf("%d POP nodes started", len(l.topo.Nodes())))
 	l.world = runner.NewWorld(runner.WorldOptions{
-		Snap: l.snap, Server: l.serverOn, Client: l.clientOn, Ended: l.ended, Parts: &l.parts,
+		Snap: l.snap, Server: l.serverOn, Client: l.clientOn, Resolve: l.resolve, Ended: l.ended, Parts: &l.parts,
 	})
 	if err := l.world.Start(ctx); err != nil {
 		return err
@@ -80,7 +75,41 @@ func (l *Lab) serverOn(name string) (underlay.Net, error) {
 	return nil, fmt.Errorf("no origin, name server or resolver %q", name)
 }
 
-// startRouter starts the router of a network.
+// startRouters starts the router of every network. FRR's two halves start one after the other, so all first ones start
+// before any second one.
+func (l *Lab) startRouters(ctx context.Context) error {
+	if l.hasFRR() {
+		if err := l.collect(ctx); err != nil {
+			return err
+		}
+	}
+	var ofFRR []*machine
+	for _, plan := range l.plan.Machines {
+		m, start := l.machines[plan.Name], l.startRouter
+		switch plan.Software {
+		case "":
+			continue
+		case topology.FRR:
+			start, ofFRR = l.startZebra, append(ofFRR, m)
+		}
+		if err := start(m); err != nil {
+			return err
+		}
+	}
+	for _, m := range ofFRR {
+		if err := l.startBGP(ctx, m); err != nil {
+			return err
+		}
+	}
+	what := fmt.Sprintf("%d routers started", len(l.topo.Internet.Networks))
+	if len(ofFRR) > 0 {
+		what += fmt.Sprintf(", %d of them FRR", len(ofFRR))
+	}
+	l.o.Progress(what)
+	return nil
+}
+
+// startRouter starts the router of a network that is ours.
 func (l *Lab) startRouter(m *machine) error {
 	dir := filepath.Join(l.state.Path, "routers")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -97,7 +126,7 @@ func (l *Lab) startRouter(m *machine) error {
 		Env:     append(os.Environ(), "GOMAXPROCS=1", "GOMEMLIMIT=16MiB", "GOGC=50"),
 		Nursery: l.nodes.Nursery, Within: m.ns.do, OnExit: l.routerExited,
 	}
-	l.routers = append(l.routers, c)
+	l.children = append(l.children, c)
 	return c.Start()
 }
 
@@ -137,9 +166,7 @@ func (l *Lab) readChanges(ctx context.Context, conn net.Conn) {
 		if err := dec.Decode(&c); err != nil {
 			return
 		}
-		if e := l.bests.Note(c); e != nil {
-			l.ring.Add(*e)
-		}
+		l.changed(c)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestHops(t *testing.T) {
 		{"another MED", []speaker.Best{path("169.254.0.1", best), path("169.254.0.3", func(b *speaker.Best) { b.MED = 7 })}, "169.254.0.1"},
 	} {
 		var want []netip.Addr
-		for _, s := range strings.Fields(tt.want) {
+		for s := range strings.FieldsSeq(tt.want) {
 			want = append(want, netip.MustParseAddr(s))
 		}
 		if got := Hops(tt.paths); !slices.Equal(got, want) {

@@ -51,7 +51,7 @@ func Watch(ctx context.Context, fn func(Link)) error {
 				subnets[u.Attrs().Index] = now
 			}
 			const all = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING
-			fn(Link{Name: u.Attrs().Name, Up: u.Header.Type == unix.RTM_NEWLINK && u.IfInfomsg.Flags&all == all, Subnets: subnets[u.Attrs().Index]})
+			fn(Link{Name: u.Attrs().Name, Up: u.Header.Type == unix.RTM_NEWLINK && u.Flags&all == all, Subnets: subnets[u.Attrs().Index]})
 		}
 	}
 }

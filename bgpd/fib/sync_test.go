@@ -207,6 +207,7 @@ func TestSyncFollowsPathsAndLinks(t *testing.T) {
 func drive(t *testing.T, s *Sync, table *Table, h *netlink.Handle, far netlink.Link, prefix netip.Prefix, hop netip.Addr,
 	set func([]speaker.Best), up func(string) bool, end func(),
 ) {
+	t.Helper()
 	defer end()
 	const static = "203.0.113.1/32 [169.254.0.1]"
 	both := "192.0.2.0/24 [169.254.0.1] " + static

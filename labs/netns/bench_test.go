@@ -63,7 +63,7 @@ func BenchmarkLab(b *testing.B) {
 	}
 	for _, s := range []scale{{2, 1, 2}, {4, 4, 12}, {10, 8, 32}} {
 		b.Run(fmt.Sprintf("machines=%d", s.machines()), func(b *testing.B) {
-			home, err := os.MkdirTemp(scratch, "b")
+			home, err := os.MkdirTemp(scratch, "b") //nolint:usetesting // b.TempDir is too long for unix sockets
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -108,6 +108,7 @@ func BenchmarkLab(b *testing.B) {
 
 // memory is the mean Pss of a router and of a POP node in MiB.
 func memory(b *testing.B, root string) (router, node float64) {
+	b.Helper()
 	l, err := runner.Connect(root, "made")
 	if err != nil {
 		b.Fatal(err)

@@ -69,7 +69,7 @@ func TestTries(t *testing.T) {
 	}{
 		{"IPv6 refused", func(w *world) { delete(w.tcp, v6) }, true, 2, 0, ""},
 		{"IPv6 does not connect", func(w *world) { w.dead[v6] = nil }, true, 2, 500 * time.Millisecond, ""},
-		{"IPv6 connects and hangs", func(w *world) { w.tcp[v6] = hang }, true, 2, 750 * time.Millisecond, ""},
+		{"IPv6 connects and hangs", func(w *world) { w.tcp[v6] = hang }, true, 2, 1500 * time.Millisecond, ""},
 		{"IPv6 is reset", func(w *world) { w.tcp[v6] = reset }, true, 2, 0, ""},
 		{"IPv6 breaks off in the body", func(w *world) { w.tcp[v6] = cut }, true, 2, 0, ""},
 		{"both refused, back in the second round", func(w *world) {
@@ -83,7 +83,7 @@ func TestTries(t *testing.T) {
 			delete(w.tcp, v4)
 		}, true, 3, 100 * time.Millisecond, ""},
 		{"both refused", func(w *world) { delete(w.tcp, v6); delete(w.tcp, v4) }, false, 4, 100 * time.Millisecond, "203.0.113.1: connect: connection refused"},
-		{"both hang", func(w *world) { w.tcp[v6], w.tcp[v4] = hang, hang }, false, 2, 1500 * time.Millisecond, "203.0.113.1: no answer in time"},
+		{"both hang", func(w *world) { w.tcp[v6], w.tcp[v4] = hang, hang }, false, 2, 3 * time.Second, "203.0.113.1: no answer in time"},
 		{"status 503 is an answer", func(w *world) {
 			w.web(v6, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }))
 		}, false, 1, 0, "status 503 Service Unavailable"},

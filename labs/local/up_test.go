@@ -131,7 +131,7 @@ func TestFailedUpSaysWhyAndLeavesNothing(t *testing.T) {
 		routers           int
 	}{
 		{"no binary", "/nonexistent/catchment", "testdata/small", []string{`start "east1"`, "/nonexistent/catchment"}, 2},
-		{"node ends at once", script, "testdata/small", []string{"ended while the lab came up", "no such luck today"}, 2},
+		{"node ends at once", script, "testdata/small", []string{"while the lab came up, east1 ended", "no such luck today"}, 2},
 		{"no folder", script, "testdata/none", []string{"testdata/none"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

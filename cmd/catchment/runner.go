@@ -45,7 +45,7 @@ const (
 func runners() []string { return []string{"local", "netns", "containerlab"} }
 
 func runnerFlag(cmd *cobra.Command, kind *string) {
-	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: local (a process for each POP node, no rights needed) netns (a network namespace for each machine) or containerlab (a container for each machine); auto is local")
+	cmd.Flags().StringVar(kind, "runner", "auto", "how to run it: local (a process for each POP node, no rights needed), netns (a network namespace for each machine) or containerlab (a container for each machine); auto is local")
 }
 
 func routerFlag(cmd *cobra.Command, software *string) {

@@ -72,7 +72,8 @@ func decode(text []byte) ([]*drill.Report, error) {
 	return several.Runs, nil
 }
 
-// Write fills a folder with every form of the report: report.json, report.md, junit.xml, samples.csv and events.jsonl.
+// Write fills a folder with every form of the report: report.html, report.json,
+// report.md, junit.xml, samples.csv and events.jsonl.
 // Samples and events are in report.json only if asked for.
 func Write(dir string, runs []*drill.Report, samples bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {

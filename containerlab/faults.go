@@ -7,7 +7,6 @@ import (
 	"io"
 	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -46,7 +45,7 @@ func (l *Lab) do(ctx context.Context, f labs.Fault) error {
 	case labs.Cut, labs.Blackhole:
 		return l.breakLink(ctx, f.Subject, linkFault{verb: f.Verb})
 	case labs.Lossy:
-		loss, err := fraction(f.Arg)
+		loss, err := f.Loss()
 		if err != nil {
 			return err
 		}
@@ -55,9 +54,9 @@ func (l *Lab) do(ctx context.Context, f labs.Fault) error {
 		if l.unshaped != "" {
 			return &labs.CannotError{What: "slow a link here", Fix: l.unshaped}
 		}
-		d, err := time.ParseDuration(f.Arg)
+		d, err := f.Delay()
 		if err != nil {
-			return fmt.Errorf("want a duration such as 200ms: %w", err)
+			return err
 		}
 		return l.breakLink(ctx, f.Subject, linkFault{verb: f.Verb, delay: d})
 	case labs.Skew:
@@ -68,16 +67,6 @@ func (l *Lab) do(ctx context.Context, f labs.Fault) error {
 		return l.heal(ctx, f.Subject)
 	}
 	return fmt.Errorf("want one of %v", l.caps.Verbs)
-}
-
-// fraction reads "30%".
-func fraction(s string) (float64, error) {
-	number, ok := strings.CutSuffix(s, "%")
-	f, err := strconv.ParseFloat(number, 64)
-	if !ok || err != nil || f < 0 || f > 100 {
-		return 0, fmt.Errorf("loss %q: want a percentage such as 30%%", s)
-	}
-	return f / 100, nil
 }
 
 // wall puts a filter around a POP or node.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,6 +78,25 @@ type Fault struct {
 // String is the fault as a drill's timeline writes it.
 func (f Fault) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", f.Verb, f.Subject, f.Arg))
+}
+
+// Delay is the Arg of a fault that slows: a duration that is not negative.
+func (f Fault) Delay() (time.Duration, error) {
+	d, err := time.ParseDuration(f.Arg)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%s by %q: want a duration such as 200ms", f.Verb, f.Arg)
+	}
+	return d, nil
+}
+
+// Loss is the Arg of a fault that loses, as a share from 0 to 1.
+func (f Fault) Loss() (float64, error) {
+	text, isPercent := strings.CutSuffix(f.Arg, "%")
+	percent, err := strconv.ParseFloat(text, 64)
+	if err != nil || !isPercent || !(percent >= 0 && percent <= 100) {
+		return 0, fmt.Errorf("%s by %q: want a percentage such as 20%%", f.Verb, f.Arg)
+	}
+	return percent / 100, nil
 }
 
 // Caps lists what a runner can do on this host.

@@ -3,8 +3,6 @@ package local
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -63,18 +61,17 @@ func (l *Lab) do(ctx context.Context, f labs.Fault) error {
 // impair makes a link slow or lossy.
 func (l *Lab) impair(f labs.Fault) error {
 	if f.Verb == labs.Slow {
-		d, err := time.ParseDuration(f.Arg)
-		if err != nil || d < 0 {
-			return fmt.Errorf("slow by %q: want a duration such as 200ms", f.Arg)
+		d, err := f.Delay()
+		if err != nil {
+			return err
 		}
 		return l.fabric.Slow(f.Subject, d)
 	}
-	text, isPercent := strings.CutSuffix(f.Arg, "%")
-	percent, err := strconv.ParseFloat(text, 64)
-	if err != nil || !isPercent || percent < 0 || percent > 100 {
-		return fmt.Errorf("lossy by %q: want a percentage such as 20%%", f.Arg)
+	loss, err := f.Loss()
+	if err != nil {
+		return err
 	}
-	return l.fabric.Lossy(f.Subject, percent/100)
+	return l.fabric.Lossy(f.Subject, loss)
 }
 
 // heal undoes whatever faults have been done to the subject.

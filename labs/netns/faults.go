@@ -5,8 +5,6 @@ package netns
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/event"
@@ -84,9 +82,9 @@ func (l *Lab) hurtLink(f labs.Fault) error {
 	case labs.Blackhole:
 		d.blackhole = true
 	case labs.Slow:
-		d.delay, err = time.ParseDuration(f.Arg)
+		d.delay, err = f.Delay()
 	case labs.Lossy:
-		d.loss, err = percentage(f.Arg)
+		d.loss, err = f.Loss()
 	}
 	if err != nil {
 		return err
@@ -94,14 +92,6 @@ func (l *Lab) hurtLink(f labs.Fault) error {
 	l.damage.links[link] = d
 	l.applyRules()
 	return nil
-}
-
-func percentage(text string) (float64, error) {
-	n, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-	if err != nil || n < 0 || n > 100 || !strings.HasSuffix(text, "%") {
-		return 0, fmt.Errorf("loss %q: want 0%% to 100%%", text)
-	}
-	return n / 100, nil
 }
 
 func (l *Lab) hurtNodes(f labs.Fault) error {

@@ -76,9 +76,9 @@ func (f *Front) Do(ctx context.Context, fault labs.Fault) error {
 		until := make(chan struct{})
 		f.frozen.CompareAndSwap(nil, &until)
 	case labs.Slow:
-		d, err := time.ParseDuration(fault.Arg)
-		if err != nil || d < 0 {
-			return fmt.Errorf("slow by %q: want a duration such as 300ms", fault.Arg)
+		d, err := fault.Delay()
+		if err != nil {
+			return err
 		}
 		f.slow.Store(int64(d))
 	case labs.Heal:

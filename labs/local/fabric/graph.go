@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sort"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/catchment-net/catchment/labs/layout"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -194,40 +193,11 @@ func (g *graph) usable(a, b string) *link {
 	return nil
 }
 
-// find returns the link that a person means: by its name, or by its two ends in either order and with any separator.
+// find returns the link that a person means (layout.FindLink).
 func (g *graph) find(name string) (*link, error) {
-	ends := func(s string) string {
-		return strings.Join(strings.Fields(strings.NewReplacer("->", " ", "--", " ").Replace(s)), " ")
+	want, err := layout.FindLink(g.topo, name)
+	if err != nil {
+		return nil, err
 	}
-	for _, l := range g.links {
-		if l.Name() == name {
-			return l, nil
-		}
-	}
-	for _, l := range g.links {
-		if got := ends(name); got == l.A+" "+l.B || got == l.B+" "+l.A {
-			return l, nil
-		}
-	}
-	var near, all []string
-	for _, l := range g.links {
-		all = append(all, l.Name())
-		for word := range strings.FieldsSeq(ends(name)) {
-			if word == l.A || word == l.B {
-				near = append(near, l.Name())
-				break
-			}
-		}
-	}
-	if len(near) == 0 {
-		near = all
-	}
-	sort.Strings(near)
-	for i := range near {
-		near[i] = fmt.Sprintf("%q", near[i])
-	}
-	if len(near) == 0 {
-		return nil, fmt.Errorf("no link %q; the lab has none", name)
-	}
-	return nil, fmt.Errorf("no link %q; want one of %s", name, strings.Join(near, ", "))
+	return g.links[slices.IndexFunc(g.links, func(l *link) bool { return l.Link == want })], nil
 }

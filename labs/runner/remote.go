@@ -88,9 +88,13 @@ func (r *Remote) Status(ctx context.Context) (*labs.Status, error) {
 	return &st, nil
 }
 
-// Do carries out one fault.
+// Do carries out one fault. What the runner cannot do is a *labs.CannotError here as there.
 func (r *Remote) Do(ctx context.Context, f labs.Fault) error {
-	return r.client.Post(ctx, "/v1/fault", f, nil)
+	err := r.client.Post(ctx, "/v1/fault", f, nil)
+	if refused, ok := errors.AsType[*admin.Error](err); ok && refused.Status == http.StatusNotImplemented {
+		return &labs.CannotError{What: refused.Text, Fix: refused.Fix}
+	}
+	return err
 }
 
 // Events calls fn for every event from now on.

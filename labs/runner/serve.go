@@ -94,6 +94,10 @@ func (s *Server) fault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.Lab.Do(r.Context(), f); err != nil {
+		if cannot, ok := errors.AsType[*labs.CannotError](err); ok {
+			admin.Refuse(w, http.StatusNotImplemented, errors.New(cannot.What), cannot.Fix)
+			return
+		}
 		admin.Refuse(w, http.StatusConflict, err, "")
 		return
 	}

@@ -20,13 +20,17 @@ type fleetView struct {
 			Heard bool `json:"heard"`
 		} `json:"nodes"`
 	} `json:"view"`
+	BGP []struct {
+		Name  string `json:"name"`
+		State string `json:"state"`
+	} `json:"bgp"`
 }
 
 // pollEvery is how often a runner looks whether the lab has converged.
 const pollEvery = 20 * time.Millisecond
 
-// Converge waits until missing says that nothing is missing and every node sees every service of every POP up and hears
-// every node. It fails when a node has ended by itself or ctx does.
+// Converge waits until missing says that nothing is missing, every node's sessions stand, and every node sees every
+// service of every POP up and hears every node. It fails when a node has ended by itself or ctx does.
 func (f *Fleet) Converge(ctx context.Context, missing func() string) error {
 	for {
 		what := missing()
@@ -54,6 +58,11 @@ func (f *Fleet) missing(ctx context.Context) string {
 		c := admin.Client{Socket: f.Admin(node.Name)}
 		if err := c.Get(ctx, "/v1/status", &v); err != nil {
 			return fmt.Sprintf("node %s does not answer yet: %v", node.Name, err)
+		}
+		for _, neighbor := range v.BGP {
+			if neighbor.State != "established" {
+				return fmt.Sprintf("the session of %s with %s is %s", node.Name, neighbor.Name, neighbor.State)
+			}
 		}
 		for _, p := range f.Topology.POPs {
 			for _, service := range []string{"dns", "web"} {

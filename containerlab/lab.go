@@ -144,6 +144,7 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.fleet.Converge(ctx, l.missing); err != nil {
 		return err
 	}
+	l.bests.Stand()
 	l.since = time.Now()
 	l.o.Progress(fmt.Sprintf("converged after %v: every client network is served", time.Since(began).Round(10*time.Millisecond)))
 	return nil
@@ -296,6 +297,15 @@ func (l *Lab) partEnded(what string, err error) {
 func (l *Lab) missing() string {
 	what, _ := l.bests.Whole()
 	return what
+}
+
+// Settle waits until the lab stands as it did when it came up, and empties the resolvers' caches.
+func (l *Lab) Settle(ctx context.Context) error {
+	if err := l.fleet.Settle(ctx, l.bests, l.missing); err != nil {
+		return err
+	}
+	l.world.Forget()
+	return nil
 }
 
 // Serve offers the lab to other processes of this user until ctx is done or somebody asks for its end. It calls ready once

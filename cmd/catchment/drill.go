@@ -270,12 +270,16 @@ func hasProcesses(ctx context.Context, lab labs.Lab, d *drill.Drill) error {
 	if err != nil {
 		return fmt.Errorf("find the lab's processes: %w", err)
 	}
+	fix := "end it with `catchment lab down`: the drill then gets a lab of its own with a process for each daemon"
+	if st.Runner == "containerlab" {
+		fix = "use --runner local or netns, where the drill gets a lab with a process for each daemon"
+	}
 	for _, s := range d.Steps {
 		subject := s.Fault.Subject
 		if strings.Contains(subject, "/") && !slices.ContainsFunc(st.Nodes, func(n labs.NodeStatus) bool { return n.Name == subject }) {
 			return &daemon.ExitError{Code: daemon.CannotRun, Err: &labs.CannotError{
 				What: fmt.Sprintf("%s %q in lab %q, where each node is one process", s.Fault.Verb, subject, st.Name),
-				Fix:  "end it with `catchment lab down`: the drill then gets a lab of its own with a process for each daemon",
+				Fix:  fix,
 			}}
 		}
 	}

@@ -86,9 +86,17 @@ func NewRecursor(o RecursorOptions) (*Recursor, error) {
 	if o.Mono == nil {
 		o.Mono = event.Mono
 	}
-	r := &Recursor{o: o, pending: make(chan struct{}, o.MaxPending), answers: map[cacheKey][]kept{}, good: map[string]int{}}
-	r.forget()
+	r := &Recursor{o: o, pending: make(chan struct{}, o.MaxPending), good: map[string]int{}}
+	r.Forget()
 	return r, nil
+}
+
+// Forget drops every answer and referral that was learned.
+func (r *Recursor) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answers = map[cacheKey][]kept{}
+	r.forget()
 }
 
 // forget makes the hints all that is known of zones.

@@ -4,15 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"time"
 
 	"github.com/catchment-net/catchment/labs"
 )
 
-// Repeat runs the drill n times in one lab; each run is judged by itself. Between two runs the routers get back to where
-// they stood before the first. If a run has no verdict, the reports of those before it come with the error.
+// Repeat runs the drill n times in one lab; each run is judged by itself. If a run has no verdict, the reports of those
+// before it come with the error.
 func Repeat(ctx context.Context, lab labs.Lab, d *Drill, o Options, n int) ([]*Report, error) {
 	if n <= 1 {
 		r, err := Run(ctx, lab, d, o)
@@ -23,11 +21,6 @@ func Repeat(ctx context.Context, lab labs.Lab, d *Drill, o Options, n int) ([]*R
 	}
 	var all []*Report
 	for i := 1; i <= n; i++ {
-		if len(all) > 0 {
-			if err := restored(ctx, lab, all[0].Baseline, cmp.Or(o.Converge, converge)); err != nil {
-				return all, fmt.Errorf("before run %d of %d: %w", i, n, err)
-			}
-		}
 		o.Run, o.Runs = i, n
 		if o.Out != nil {
 			fmt.Fprintf(o.Out, "── run %d of %d\n", i, n)
@@ -40,30 +33,6 @@ func Repeat(ctx context.Context, lab labs.Lab, d *Drill, o Options, n int) ([]*R
 	}
 	return all, nil
 }
-
-// restored waits until every router's best paths lead to the POPs to which they led at first.
-func restored(ctx context.Context, lab labs.Lab, baseline []labs.RouterStatus, within time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("the routes are not back where they were after %v", within))
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		status, err := lab.Status(ctx)
-		if err != nil {
-			return fmt.Errorf("ask the lab for its state: %w", err)
-		}
-		if slices.EqualFunc(status.Routers, baseline, sameRoutes) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the lab to recover: %w", context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
-}
-
-func sameRoutes(a, b labs.RouterStatus) bool { return a.Name == b.Name && maps.Equal(a.Best, b.Best) }
 
 // Series is a drill that was repeated, as report.json holds it.
 type Series struct {

@@ -54,6 +54,9 @@ func Run(ctx context.Context, lab labs.Lab, d *Drill, o Options) (*Report, error
 	if o.Mono == nil {
 		o.Mono = event.Mono
 	}
+	if err := settle(ctx, lab, o.Out); err != nil {
+		return nil, err
+	}
 	status, err := lab.Status(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask the lab for its state: %w", err)
@@ -63,6 +66,23 @@ func Run(ctx context.Context, lab labs.Lab, d *Drill, o Options) (*Report, error
 		rec: &Recording{Lab: status.Name, Runner: status.Runner, Seed: o.Seed, Lets: map[string]string{}},
 	}
 	return r.run(ctx)
+}
+
+// settle waits until the lab stands as it did when it came up, and says so where that takes long.
+func settle(ctx context.Context, lab labs.Lab, out io.Writer) error {
+	said := make(chan struct{})
+	slow := time.AfterFunc(time.Second, func() {
+		defer close(said)
+		fmt.Fprintln(out, "waiting until the lab stands as it did when it came up")
+	})
+	err := lab.Settle(ctx)
+	if !slow.Stop() {
+		<-said
+	}
+	if err != nil {
+		return fmt.Errorf("before the drill: %w", err)
+	}
+	return nil
 }
 
 // run is one run. All but the fields under mu belongs to the goroutine of Run.

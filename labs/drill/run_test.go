@@ -33,6 +33,7 @@ type paperLab struct {
 func (l *paperLab) Topology() *topology.Topology                     { return l.topo }
 func (l *paperLab) Caps() labs.Caps                                  { return l.caps }
 func (l *paperLab) Down(context.Context) error                       { return nil }
+func (l *paperLab) Settle(context.Context) error                     { return nil }
 func (l *paperLab) Capture(context.Context, string, io.Writer) error { return nil }
 
 func (l *paperLab) Exec(context.Context, string, []string, io.Writer, io.Writer) error {

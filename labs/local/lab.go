@@ -128,9 +128,10 @@ func (l *Lab) up(ctx context.Context) error {
 		}
 	}
 	l.o.Progress(fmt.Sprintf("%d POP nodes started", len(l.topo.Nodes())))
-	if err := l.converge(ctx); err != nil {
+	if err := l.nodes.Converge(ctx, l.missing); err != nil {
 		return err
 	}
+	l.bests.Stand()
 	l.since = time.Now()
 	l.o.Progress(fmt.Sprintf("converged after %v: every client network is served", time.Since(began).Round(10*time.Millisecond)))
 	return nil

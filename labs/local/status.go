@@ -37,19 +37,26 @@ func (l *Lab) Capture(context.Context, string, io.Writer) error {
 	return &labs.CannotError{What: "capture packets in a local lab, whose links carry whole connections", Fix: "bring the lab up with --runner netns"}
 }
 
-// converge waits until every router has a route to every anycast prefix, every session stands, and the nodes agree.
-func (l *Lab) converge(ctx context.Context) error {
-	return l.nodes.Converge(ctx, func() string {
-		if what, ok := l.bests.Whole(); !ok {
-			return what
-		}
-		for _, n := range l.topo.Internet.Networks {
-			for _, s := range l.routers[n.Name].Sessions() {
-				if s.State != "established" {
-					return fmt.Sprintf("the session of %s with %s is %s", n.Name, s.Neighbor, s.State)
-				}
+// missing says which router has no route to an anycast prefix, or which session does not stand; empty when neither.
+func (l *Lab) missing() string {
+	if what, ok := l.bests.Whole(); !ok {
+		return what
+	}
+	for _, n := range l.topo.Internet.Networks {
+		for _, s := range l.routers[n.Name].Sessions() {
+			if s.State != "established" {
+				return fmt.Sprintf("the session of %s with %s is %s", n.Name, s.Neighbor, s.State)
 			}
 		}
-		return ""
-	})
+	}
+	return ""
+}
+
+// Settle waits until the lab stands as it did when it came up, and empties the resolvers' caches.
+func (l *Lab) Settle(ctx context.Context) error {
+	if err := l.nodes.Settle(ctx, l.bests, l.missing); err != nil {
+		return err
+	}
+	l.world.Forget()
+	return nil
 }

@@ -63,7 +63,8 @@ type Lab struct {
 	house    *kernel.Household
 	nodes    *runner.Nodes
 	children []*runner.Child // routers, and resolvers in software of others
-	frr      string          // the folder of FRR's daemons
+	unbounds map[*topology.Resolver]*runner.Child
+	frr      string // the folder of FRR's daemons
 	bests    *runner.Bests
 	world    *runner.World
 	since    time.Time
@@ -155,6 +156,7 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.nodes.Converge(ctx, l.missing); err != nil {
 		return err
 	}
+	l.bests.Stand()
 	l.since = time.Now()
 	l.o.Progress(fmt.Sprintf("converged after %v: every client network is served", time.Since(began).Round(10*time.Millisecond)))
 	return nil
@@ -180,6 +182,15 @@ func (l *Lab) exited() string {
 		}
 	}
 	return ""
+}
+
+// Settle waits until the lab stands as it did when it came up, and empties the resolvers' caches.
+func (l *Lab) Settle(ctx context.Context) error {
+	if err := l.nodes.Settle(ctx, l.bests, l.missing); err != nil {
+		return err
+	}
+	l.world.Forget()
+	return l.forgetResolvers(ctx)
 }
 
 // Serve offers the lab to other processes of this user until ctx is done or somebody asks for its end. It calls ready once

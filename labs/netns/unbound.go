@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/catchment-net/catchment/labs/runner"
@@ -49,10 +50,27 @@ func (l *Lab) resolve(ctx context.Context, r *topology.Resolver) (bool, error) {
 		Nursery: l.nodes.Nursery, Within: m.ns.do, OnExit: l.resolverExited,
 	}
 	l.children = append(l.children, c)
+	if l.unbounds == nil {
+		l.unbounds = map[*topology.Resolver]*runner.Child{}
+	}
+	l.unbounds[r] = c
 	if err := c.Start(); err != nil {
 		return false, err
 	}
 	return true, l.awaitResolver(ctx, m, r, c)
+}
+
+// forgetResolvers empties the caches of those resolvers that are unbound, which a reload does.
+func (l *Lab) forgetResolvers(ctx context.Context) error {
+	for r, c := range l.unbounds {
+		if err := c.Signal(syscall.SIGHUP, runner.Alive); err != nil {
+			return err
+		}
+		if err := l.awaitResolver(ctx, l.machines[r.In.Name], r, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // findUnbound is where unbound is; "" where it is not.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -17,8 +18,9 @@ import (
 type Bests struct {
 	topo *topology.Topology
 
-	mu   sync.Mutex // guards last
-	last map[bestKey]event.Event
+	mu    sync.Mutex // guards the following
+	last  map[bestKey]event.Event
+	stood map[bestKey]string // the POP to which each path led at Stand
 }
 
 type bestKey struct {
@@ -88,4 +90,26 @@ func (b *Bests) Whole() (missing string, ok bool) {
 		}
 	}
 	return "", true
+}
+
+// Stand notes where the paths lead, for Moved.
+func (b *Bests) Stand() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stood = map[bestKey]string{}
+	for k, e := range b.last {
+		b.stood[k] = e.Detail["pop"]
+	}
+}
+
+// Moved says which router's path leads to another POP than at Stand; empty if none does.
+func (b *Bests) Moved() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, pop := range b.stood {
+		if is := b.last[k].Detail["pop"]; is != pop {
+			return fmt.Sprintf("%s goes to %q for %v and not to %q, as at first", k.router, is, k.prefix, pop)
+		}
+	}
+	return ""
 }

@@ -51,6 +51,21 @@ func (f *Fleet) Converge(ctx context.Context, missing func() string) error {
 	}
 }
 
+// settleWithin bounds how long a lab may take to stand again as it did: a POP's rise after a flap doubles.
+const settleWithin = time.Minute
+
+// Settle waits until the lab has converged and every path leads where it did at first.
+func (f *Fleet) Settle(ctx context.Context, bests *Bests, missing func() string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, settleWithin, fmt.Errorf("the lab does not stand as it did when it came up, after %v; heal what is broken, or bring it up anew", settleWithin))
+	defer cancel()
+	return f.Converge(ctx, func() string {
+		if what := missing(); what != "" {
+			return what
+		}
+		return bests.Moved()
+	})
+}
+
 // missing says what the nodes still wait for; empty when nothing.
 func (f *Fleet) missing(ctx context.Context) string {
 	for _, node := range f.Topology.Nodes() {

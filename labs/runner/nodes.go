@@ -67,6 +67,11 @@ func (n *Nodes) Converge(ctx context.Context, missing func() string) error {
 	return n.asFleet().Converge(ctx, missing)
 }
 
+// Settle waits until the lab stands as it did at first (Fleet.Settle).
+func (n *Nodes) Settle(ctx context.Context, bests *Bests, missing func() string) error {
+	return n.asFleet().Settle(ctx, bests, missing)
+}
+
 // Follow copies a node's events into the lab's (Fleet.Follow).
 func (n *Nodes) Follow(ctx context.Context, node string) { n.asFleet().Follow(ctx, node) }
 

@@ -88,6 +88,11 @@ func (r *Remote) Status(ctx context.Context) (*labs.Status, error) {
 	return &st, nil
 }
 
+// Settle waits until the lab stands as it did when it came up.
+func (r *Remote) Settle(ctx context.Context) error {
+	return r.client.Post(ctx, "/v1/settle", struct{}{}, nil)
+}
+
 // Do carries out one fault. What the runner cannot do is a *labs.CannotError here as there.
 func (r *Remote) Do(ctx context.Context, f labs.Fault) error {
 	err := r.client.Post(ctx, "/v1/fault", f, nil)

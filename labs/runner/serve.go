@@ -67,6 +67,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	})
 	srv.Handle("GET /v1/status", s.status)
 	srv.Handle("GET /v1/events", admin.Events(s.Ring).ServeHTTP)
+	srv.Handle("POST /v1/settle", s.settle)
 	srv.Handle("POST /v1/fault", s.fault)
 	srv.Handle("POST /v1/sample", s.sample)
 	srv.Handle("POST /v1/exec", s.exec)
@@ -85,6 +86,14 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	admin.Reply(w, st)
+}
+
+func (s *Server) settle(w http.ResponseWriter, r *http.Request) {
+	if err := s.Lab.Settle(r.Context()); err != nil {
+		admin.Refuse(w, http.StatusConflict, err, "")
+		return
+	}
+	admin.Reply(w, struct{}{})
 }
 
 func (s *Server) fault(w http.ResponseWriter, r *http.Request) {

@@ -32,6 +32,7 @@ type World struct {
 	o       WorldOptions
 	origins []*origin.Server         // as the topology's
 	fronts  map[string]*origin.Front // by host
+	caches  []*client.Recursor
 	Users   Users
 }
 
@@ -56,6 +57,13 @@ func (w *World) Start(ctx context.Context) error {
 	var err error
 	w.Users, err = NewUsers(w.o.Snap, w.o.Client)
 	return err
+}
+
+// Forget empties the caches of the resolvers that are ours.
+func (w *World) Forget() {
+	for _, r := range w.caches {
+		r.Forget()
+	}
 }
 
 // Front is where faults reach an origin; nil for a name that is none's.
@@ -164,6 +172,7 @@ func (w *World) startResolvers(ctx context.Context) error {
 		if err := w.startPart(ctx, "resolver "+res.Name, r.Run); err != nil {
 			return err
 		}
+		w.caches = append(w.caches, r)
 	}
 	return nil
 }

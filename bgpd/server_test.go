@@ -346,14 +346,14 @@ func TestStandalone(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ := together(t, p, Options{Node: node, Neighbors: neighbors, NextHops: conf.NextHops, Alone: true}, topo)
-	s.SetView(StandaloneView(1, time.Now(), up))
+	s.SetView(StandaloneView(1, time.Now(), up, health.Intent{}))
 	await(t, "both families", p.shows(four, six))
 	p.mu.Lock()
 	if got := p.best[six].NextHop; got != conf.NextHops[1] {
 		t.Errorf("IPv6 next hop %v, want %v", got, conf.NextHops[1])
 	}
 	p.mu.Unlock()
-	s.SetView(StandaloneView(2, time.Now(), down(health.Soft)))
+	s.SetView(StandaloneView(2, time.Now(), down(health.Soft), health.Intent{}))
 	await(t, "withdrawal", p.shows())
 
 	conf.NextHops = conf.NextHops[:1]

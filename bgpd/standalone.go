@@ -73,12 +73,14 @@ func (c StandaloneConfig) Build() (t *topology.Topology, node string, neighbors 
 	return t, StandaloneNode, neighbors, errors.Join(errs...)
 }
 
-// StandaloneView is the view of a fleet of one in which the service is so.
-func StandaloneView(seq uint64, now time.Time, is health.ServiceView) *health.View {
+// StandaloneView is the view of a fleet of one in which the service is so, and is to be drained if the intent is in force.
+func StandaloneView(seq uint64, now time.Time, is health.ServiceView, wish health.Intent) *health.View {
 	services := map[health.Service]health.ServiceView{health.Web: is}
 	return &health.View{
 		Self: StandaloneNode, Seq: seq, Time: now,
-		POPs:  map[string]health.POPView{StandalonePOP: {Services: services, Weight: 1}},
-		Nodes: map[string]health.NodeView{StandaloneNode: {POP: StandalonePOP, Services: services, Heard: true, Claimed: now}},
+		POPs: map[string]health.POPView{StandalonePOP: {Services: services, Weight: 1}},
+		Nodes: map[string]health.NodeView{StandaloneNode: {
+			POP: StandalonePOP, Services: services, Heard: true, Claimed: now, Draining: wish.InForce(now), Why: wish.Why,
+		}},
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -20,13 +21,18 @@ import (
 
 // Speaker is a standalone speaker with what tells it how its service is.
 type Speaker struct {
-	o       StandaloneBGP
-	bgp     *bgpd.Server
-	admin   *admin.Server
-	prober  *probe.Prober
-	mu      sync.Mutex // guards tracker, seq
+	o      StandaloneBGP
+	bgp    *bgpd.Server
+	admin  *admin.Server
+	prober *probe.Prober
+	wishes *wishes
+	gauge  *gauge
+	since  time.Time
+	idle   time.Duration // how old a lifeline must be for its end to say nothing
+
+	mu      sync.Mutex // guards tracker, view
 	tracker *health.Tracker
-	seq     uint64
+	view    *health.View // as the server has it; nil before the first change
 }
 
 // NewStandaloneBGP checks the flags and wires the speaker; it opens nothing.
@@ -40,7 +46,7 @@ func NewStandaloneBGP(o StandaloneBGP) (*Speaker, error) {
 	}
 	ring := event.NewRing(event.Options{Node: name})
 	ready := &gate{open: o.Ready, waiting: 2}
-	s := &Speaker{o: o, tracker: health.NewTracker(health.TrackerOptions{Interval: o.Interval, Timeout: o.Timeout, Fall: o.Fall, Rise: o.Rise})}
+	s := &Speaker{o: o, since: time.Now(), idle: idleAfter, gauge: newGauge(o.Announce, o.Logger), tracker: health.NewTracker(health.TrackerOptions{Interval: o.Interval, Timeout: o.Timeout, Fall: o.Fall, Rise: o.Rise})}
 	if o.Probe != "" {
 		target, err := parseTarget(o.Probe)
 		if err != nil {
@@ -52,7 +58,8 @@ func NewStandaloneBGP(o StandaloneBGP) (*Speaker, error) {
 		return nil, err
 	}
 	if s.bgp, err = bgpd.New(bgpd.Options{
-		Node: name, Neighbors: neighbors, NextHops: o.NextHops, Listen: o.Listen, Alone: true, Logger: o.Logger, Events: ring, Ready: ready.listens,
+		Node: name, Neighbors: neighbors, NextHops: o.NextHops, Listen: o.Listen, Alone: true, Quiet: s.gauge.last,
+		Logger: o.Logger, Events: ring, Ready: ready.listens,
 	}); err != nil {
 		return nil, err
 	}
@@ -65,14 +72,16 @@ func NewStandaloneBGP(o StandaloneBGP) (*Speaker, error) {
 	if s.admin, err = admin.New(admin.Options{Socket: strings.TrimPrefix(o.Admin, "unix:"), Logger: o.Logger, Ready: func(string) { ready.listens(nil) }}); err != nil {
 		return nil, err
 	}
-	s.admin.Handle("GET /v1/events", admin.Events(ring).ServeHTTP)
-	bgpRoutes(s.admin, s.bgp)
+	if s.wishes, err = loadWishes(filepath.Join(o.State, "intent.json")); err != nil {
+		return nil, err
+	}
+	s.routes(ring)
 	return s, nil
 }
 
 // Run announces while the service is well, until ctx is done.
 func (s *Speaker) Run(ctx context.Context) error {
-	parts := []func(context.Context) error{part("bgpd", s.bgp.Run), part("admin", s.admin.Run)}
+	parts := []func(context.Context) error{part("bgpd", s.bgp.Run), part("admin", s.admin.Run), s.followWishes, s.gauge.run}
 	if s.prober != nil {
 		parts = append(parts, s.probe, s.watchdog)
 	}
@@ -118,9 +127,22 @@ func (s *Speaker) note(fn func(now time.Time) health.Change) {
 	if !c.Changed {
 		return
 	}
-	s.seq++
 	s.o.Logger.Info("service changed", "state", c.View.State.String(), "cause", c.View.Cause.Text)
-	s.bgp.SetView(bgpd.StandaloneView(s.seq, now, c.View))
+	s.publish(now)
+}
+
+// publish is called with mu held.
+func (s *Speaker) publish(now time.Time) {
+	seq := uint64(1)
+	if s.view != nil {
+		seq = s.view.Seq + 1
+	}
+	wish := s.wishes.now()
+	if wish.InForce(now) {
+		s.gauge.begin()
+	}
+	s.view = bgpd.StandaloneView(seq, now, s.tracker.View(), wish)
+	s.bgp.SetView(s.view)
 }
 
 // holdLifeline keeps a connection to the service: its end is the service's death, known at once.
@@ -130,15 +152,8 @@ func (s *Speaker) holdLifeline(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, network, address)
-		why := "no lifeline: "
-		if err == nil {
-			why = "the lifeline ended: "
-			err = s.hold(ctx, conn)
-		}
-		if ctx.Err() == nil {
-			s.note(func(now time.Time) health.Change { return s.tracker.Hard(now, why+errText(err)) })
+		if err := s.live(ctx, network, address); ctx.Err() == nil {
+			s.note(func(now time.Time) health.Change { return s.tracker.Hard(now, err.Error()) })
 		}
 		select {
 		case <-ctx.Done():
@@ -146,6 +161,32 @@ func (s *Speaker) holdLifeline(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// idleAfter is how old a lifeline must be for its end to be the service's habit of closing what says nothing, if the
+// service takes another one at once. A younger one that ends was turned away.
+const idleAfter = time.Second
+
+// live holds one lifeline after the other and returns why there is none any more: the service has ended the last one and
+// takes no other. A service that closes idle connections, as most do, lives.
+func (s *Speaker) live(ctx context.Context, network, address string) error {
+	none := "no lifeline"
+	for {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return fmt.Errorf("%s: %s", none, errText(err))
+		}
+		began := time.Now()
+		ended := s.hold(ctx, conn)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(began) < s.idle {
+			return fmt.Errorf("the lifeline ended: %s; it was %v old", errText(ended), time.Since(began).Round(time.Millisecond))
+		}
+		none = "the lifeline ended: " + errText(ended) + "; no other"
+	}
 }
 
 // vouchEvery is how often an open lifeline is a good verdict, where nothing else is said: the usual interval of probes.
@@ -180,4 +221,7 @@ func (s *Speaker) hold(ctx context.Context, conn net.Conn) error {
 }
 
 // Drain moves the clients away and returns when nothing is announced any more.
-func (s *Speaker) Drain(ctx context.Context) error { return s.bgp.Drain(ctx) }
+func (s *Speaker) Drain(ctx context.Context) error {
+	s.gauge.begin()
+	return s.bgp.Drain(ctx)
+}

@@ -37,9 +37,11 @@ func filter(prefixes []netip.Prefix, lo int) []bpf.Instruction {
 	drop, pass := bpf.RetConstant{Val: 0}, bpf.RetConstant{Val: 1}
 	program := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1}, drop,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},
+		drop,
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(lo), SkipTrue: 1}, drop,
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(lo), SkipTrue: 1},
+		drop,
 	}
 	for _, v4 := range []bool{true, false} {
 		var tests []bpf.Instruction

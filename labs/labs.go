@@ -23,8 +23,8 @@ type Lab interface {
 	Topology() *topology.Topology
 	// Status tells where every client lands now and what runs.
 	Status(ctx context.Context) (*Status, error)
-	// Settle waits until the lab stands as it did when it came up, whatever was done to it since, and lets its resolvers
-	// forget what they have learned, so that one drill does not see the traces of another.
+	// Settle waits until the lab stands as it did when it came up, whatever was done to it since, and lets its users and
+	// resolvers forget what they have learned, so that one drill does not see the traces of another.
 	Settle(ctx context.Context) error
 	// Do carries out one fault, or undoes it, and returns when it is done (not when its effects have passed).
 	Do(ctx context.Context, f Fault) error

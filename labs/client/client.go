@@ -91,6 +91,9 @@ func (c *Client) Resolve(ctx context.Context, host string) Answer {
 	return c.resolver.resolve(ctx, host)
 }
 
+// Forget drops every answer that was kept.
+func (c *Client) Forget() { c.resolver.forget() }
+
 // Do sends one request of the load and says how it went. The Sample's Error tells why it is not OK.
 func (c *Client) Do(ctx context.Context, load labs.Load) labs.Sample {
 	if load.DNS != "" {

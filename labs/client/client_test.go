@@ -141,6 +141,11 @@ func TestTTLIsHonoured(t *testing.T) {
 		if got := asked.Load(); got != 6 {
 			t.Errorf("%d questions, want 6: A and AAAA three times", got)
 		}
+		c.Resolve(t.Context(), "www.shop.example")
+		c.Forget()
+		if !c.Resolve(t.Context(), "www.shop.example").Fresh {
+			t.Error("an answer that was forgotten came from the cache")
+		}
 	})
 }
 

@@ -202,6 +202,8 @@ func TestRecursorThatIgnoresTTLs(t *testing.T) {
 	if got := tr.asked(); got[childAt] != 1 {
 		t.Errorf("asked %v within the minimum", got)
 	}
+	r.Forget()
+	wantAddr(t, ask(t, r, berlin, "www.shop.example.", dns.TypeA), "203.0.113.1", 60)
 }
 
 func TestRecursorKeepsNegativeAnswersAndFollowsAliases(t *testing.T) {

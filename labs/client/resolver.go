@@ -58,13 +58,20 @@ func (r *resolver) resolve(ctx context.Context, host string) Answer {
 	answer := r.ask(ctx, host, first)
 	r.mu.Lock()
 	l.answer, l.expires = answer, answer.Received+int64(min(answer.TTL, maxTTL))
-	if answer.Err != nil {
+	if answer.Err != nil && r.hosts[host] == l {
 		delete(r.hosts, host)
 	}
 	close(l.done)
 	r.mu.Unlock()
 	answer.Fresh = true
 	return answer
+}
+
+// forget drops every answer; who waits for one still gets it.
+func (r *resolver) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.hosts)
 }
 
 // valid reports whether a lookup is under way or its answer may still be used. The caller holds the lock.

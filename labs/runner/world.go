@@ -59,8 +59,11 @@ func (w *World) Start(ctx context.Context) error {
 	return err
 }
 
-// Forget empties the caches of the resolvers that are ours.
+// Forget empties the caches of users, and of the resolvers that are ours.
 func (w *World) Forget() {
+	for _, u := range w.Users {
+		u.Client.Forget()
+	}
 	for _, r := range w.caches {
 		r.Forget()
 	}

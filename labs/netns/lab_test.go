@@ -48,7 +48,7 @@ func runTests(m *testing.M) int {
 // catchment is the catchment that users run.
 var catchment = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(scratch, "catchment")
-	cmd := exec.Command("go", "build", "-o", file, "../../cmd/catchment")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", file, "../../cmd/catchment") // as it is shipped
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build catchment: %w\n%s", err, out)

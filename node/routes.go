@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -107,9 +108,21 @@ func bgpRoutes(a *admin.Server, b *bgpd.Server) {
 				return
 			}
 		}
-		rib, err := b.RIB(prefix)
+		in, out := r.URL.Query().Get("in"), r.URL.Query().Get("out")
+		var rib []bgpd.RIBEntry
+		var err error
+		switch {
+		case in != "" && out != "":
+			err = errors.New("what a neighbour has sent, or what it was sent: want one of the two")
+		case in != "":
+			rib, err = b.AdjRIB(in, false, prefix)
+		case out != "":
+			rib, err = b.AdjRIB(out, true, prefix)
+		default:
+			rib, err = b.RIB(prefix)
+		}
 		if err != nil {
-			admin.Refuse(w, http.StatusInternalServerError, err, "")
+			admin.Refuse(w, http.StatusBadRequest, err, "")
 			return
 		}
 		admin.Reply(w, rib)

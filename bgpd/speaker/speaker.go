@@ -1,7 +1,6 @@
 package speaker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -292,39 +291,4 @@ func (s *Speaker) established() int {
 		}
 	}
 	return n
-}
-
-// RIB lists the known paths to a prefix, the best one first, or to every prefix if it is the zero Prefix. It reads
-// gobgp's table, so it is for people and not for every packet.
-func (s *Speaker) RIB(prefix netip.Prefix) ([]Best, error) {
-	b := s.library()
-	if b == nil {
-		return nil, nil
-	}
-	var all []Best
-	for _, v4 := range []bool{true, false} {
-		r := &api.ListPathRequest{TableType: api.TableType_GLOBAL, Family: family(v4), SortType: api.ListPathRequest_PREFIX}
-		if prefix.IsValid() {
-			if prefix.Addr().Is4() != v4 {
-				continue
-			}
-			r.Prefixes = []*api.TableLookupPrefix{{Prefix: prefix.String()}}
-		}
-		if err := b.ListPath(context.Background(), r, func(d *api.Destination) {
-			for _, p := range d.Paths {
-				path, ok := fromPath(p, p.Age.AsTime())
-				if !ok {
-					continue
-				}
-				path.Neighbor = s.nameOf(path.From)
-				all = append(all, path)
-			}
-		}); err != nil {
-			return nil, fmt.Errorf("read routes: %w", err)
-		}
-	}
-	slices.SortStableFunc(all, func(x, y Best) int {
-		return cmp.Or(x.Prefix.Addr().Compare(y.Prefix.Addr()), cmp.Compare(x.Prefix.Bits(), y.Prefix.Bits()))
-	})
-	return all, nil
 }

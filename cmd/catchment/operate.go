@@ -240,19 +240,18 @@ func (a *app) bgp() *cobra.Command {
 			return a.printNeighbors(all)
 		},
 	})
+	var in, out string
 	rib := a.jsonFlag(&cobra.Command{
-		Use: "rib [PREFIX]", Short: "List the routes, or those of one prefix", Args: cobra.MaximumNArgs(1), Example: "  catchment bgp rib 192.0.2.0/24",
+		Use: "rib [PREFIX]", Short: "List the routes, or those of one prefix: all that are known, or what one neighbour has sent or was sent",
+		Args: cobra.MaximumNArgs(1), Example: "  catchment bgp rib 192.0.2.0/24\n  catchment bgp rib --out fra-r1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client(cmd.Context())
 			if err != nil {
 				return err
 			}
-			path := "/v1/bgp/rib"
-			if len(args) > 0 {
-				path += "?prefix=" + url.QueryEscape(args[0])
-			}
+			ask := url.Values{"in": {in}, "out": {out}, "prefix": args}
 			var all []bgpd.RIBEntry
-			if err := c.Get(cmd.Context(), path, &all); err != nil {
+			if err := c.Get(cmd.Context(), "/v1/bgp/rib?"+ask.Encode(), &all); err != nil {
 				return refused(err)
 			}
 			if a.json {
@@ -261,6 +260,9 @@ func (a *app) bgp() *cobra.Command {
 			return a.printRIB(all)
 		},
 	})
+	rib.Flags().StringVar(&in, "in", "", "what this neighbour has sent, before our rules (its Adj-RIB-In)")
+	rib.Flags().StringVar(&out, "out", "", "what this neighbour was sent, after our rules (its Adj-RIB-Out)")
+	rib.MarkFlagsMutuallyExclusive("in", "out")
 	cmd.AddCommand(targetFlags(neighbors, &t), targetFlags(rib, &t))
 	return cmd
 }

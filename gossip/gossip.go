@@ -46,8 +46,8 @@ type Timing struct {
 	GossipNodes int           // random members told in a round; pop 4, fleet 5
 	Exchange    time.Duration // between two full exchanges; pop 5 s, fleet 15 s
 	Stream      time.Duration // for a whole exchange; pop 1 s, fleet 3 s
-	Rejoin      time.Duration // between two looks for a seed that is no member; 5 s
-	Lonely      time.Duration // the same while there is no other member; 250 ms
+	Rejoin      time.Duration // between two looks for a seed that is no member, at most; 5 s
+	Lonely      time.Duration // the same while there is no other member, and at first; 250 ms
 }
 
 // The limits of a pool.

@@ -201,24 +201,58 @@ func (p *Pool) config(t *transport) *memberlist.Config {
 func (p *Pool) rejoin(ctx context.Context, list *memberlist.Memberlist) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	pace := pace{short: p.o.Timing.Lonely, long: p.o.Timing.Rejoin}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		if seed, ok := p.missing(list); ok && !p.left.Load() {
-			if _, err := list.Join([]string{seed}); err != nil {
-				p.metrics.joinFailures.Inc()
-				p.o.Logger.Debug("seed not reached", "pool", string(p.o.Kind), "seed", seed, "error", err)
-			}
-		}
-		wait := p.o.Timing.Rejoin
-		if list.NumMembers() < 2 {
-			wait = p.o.Timing.Lonely
-		}
+		wait := pace.next(p.look(list), list.NumMembers())
 		timer.Reset(wait*3/4 + rand.N(wait/2)) // jittered, so that nodes started together spread out
 	}
+}
+
+// found is what came of a look for a seed.
+type found uint8
+
+const (
+	allMembers found = iota
+	joined
+	notReached
+)
+
+func (p *Pool) look(list *memberlist.Memberlist) found {
+	seed, ok := p.missing(list)
+	if !ok || p.left.Load() {
+		return allMembers
+	}
+	if _, err := list.Join([]string{seed}); err != nil {
+		p.metrics.joinFailures.Inc()
+		p.o.Logger.Debug("seed not reached", "pool", string(p.o.Kind), "seed", seed, "error", err)
+		return notReached
+	}
+	return joined
+}
+
+// pace is how long to wait between looks: short while there is nobody, and at first, when others may not listen yet or no
+// route leads to them; doubled for each seed that is not reached.
+type pace struct {
+	short, long time.Duration
+	wait        time.Duration // the last one; 0 when all were members
+}
+
+func (p *pace) next(last found, members int) time.Duration {
+	switch {
+	case last == allMembers:
+		p.wait = 0
+		return p.long
+	case last == joined || members < 2 || p.wait == 0:
+		p.wait = p.short
+	default:
+		p.wait = min(2*p.wait, p.long)
+	}
+	return p.wait
 }
 
 // missing picks a seed at random that is not a member.

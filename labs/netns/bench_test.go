@@ -51,6 +51,9 @@ func (s scale) topology() string {
 	return b.String()
 }
 
+// idleAfter is when a lab that has come up is idle: nothing of its start is under way any more.
+const idleAfter = 4 * time.Second
+
 // BenchmarkLab brings made labs up and down: how long until every client is served and every node hears every other, how
 // long until nothing is left, and what a process of each kind takes (Pss, so that what they share is counted once).
 func BenchmarkLab(b *testing.B) {
@@ -92,6 +95,7 @@ func BenchmarkLab(b *testing.B) {
 			var up, down, routers, nodes []float64
 			for b.Loop() {
 				up = append(up, run("lab", "up", dir, "--runner", "netns", "--name", "made").Seconds())
+				time.Sleep(idleAfter)
 				r, n := memory(b, filepath.Join(home, "catchment"))
 				routers, nodes = append(routers, r), append(nodes, n)
 				down = append(down, run("lab", "down", "--lab", "made").Seconds())

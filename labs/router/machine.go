@@ -112,6 +112,7 @@ func (m *machine) run(ctx context.Context) error {
 	}
 	part("routes", m.sync.Run)
 	part("speaker", m.router.Run)
+	part("memory", m.trim)
 	if m.f.Changes != "" {
 		part("report", m.report)
 	}

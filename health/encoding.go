@@ -11,20 +11,21 @@ import (
 	"time"
 )
 
-// A Record on the wire, version 1. Numbers are uvarints unless said; a string is its length and its bytes.
+// A Record on the wire, version 2. Numbers are uvarints unless said; a string is its length and its bytes.
 //
 //	version (1 byte) │ flags (1 byte: 1 draining) │ node │ incarnation │ seq │ why
 //	services: count, then each: service (1 byte) │ state (1) │ class (1) │ since (varint, Unix ms; 0 none) │ text
 //	claims:   count, then each: family (1 byte: 4, 6) │ bits (1 byte) │ the bits, in whole bytes
 //	observed: count, then each: POP │ service (1 byte) │ flags (1 byte: 1 OK) │ age in ms │ text
+//	receipts: count, then each: node │ incarnation │ seq
 const (
-	recordVersion = 1
+	recordVersion = 2
 	flagDraining  = 1
 	flagOK        = 1
 )
 
 // MaxRecord is how large an encoded Record may get, in bytes: with its frame it fits one datagram. Reasons are shortened
-// and then left out before anything else would make it larger.
+// and then left out, and at last the receipts, before anything else would make it larger.
 const MaxRecord = 1200
 
 // The bounds of what is decoded: beyond them a record is not one of ours.
@@ -53,6 +54,10 @@ func (r Record) MarshalBinary() ([]byte, error) {
 		if len(b) <= MaxRecord {
 			return b, nil
 		}
+	}
+	r.Receipts = nil // who waits for one stays where it is
+	if b, err := r.append(nil, 0); err != nil || len(b) <= MaxRecord {
+		return b, err
 	}
 	return nil, fmt.Errorf("health record of node %q: %d bytes with %d claims and %d observations, want at most %d",
 		r.Node, len(b), len(r.Claims), len(r.Observed), MaxRecord)
@@ -112,6 +117,15 @@ func (r Record) append(b []byte, reason int) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(max(o.Age, 0)/time.Millisecond))
 		b = appendText(b, o.Text, min(reason, 48))
 	}
+	b = binary.AppendUvarint(b, uint64(len(r.Receipts)))
+	for _, x := range r.Receipts {
+		if len(x.Node) > maxName {
+			return nil, fmt.Errorf("health record of node %q: receipt of %q", r.Node, x.Node)
+		}
+		b = appendText(b, x.Node, maxName)
+		b = binary.AppendUvarint(b, x.Incarnation)
+		b = binary.AppendUvarint(b, x.Seq)
+	}
 	return b, nil
 }
 
@@ -169,6 +183,9 @@ func (r *Record) UnmarshalBinary(data []byte) error {
 		if d.err != nil {
 			break
 		}
+	}
+	for range d.uvarint(maxReceipts) {
+		got.Receipts = append(got.Receipts, Receipt{d.text(maxName), d.uvarint(math.MaxUint64), d.uvarint(math.MaxUint64)})
 	}
 	d.check(len(d.rest) == 0)
 	if d.err != nil {

@@ -28,6 +28,9 @@ func largeRecord(pops int) health.Record {
 			Class: health.Hard, Since: epoch, Text: strings.Repeat("no answer within 80ms ", 8),
 		}}
 	}
+	for i := range 8 {
+		r.Receipts = append(r.Receipts, health.Receipt{Node: fmt.Sprintf("frankfurt%02d", i), Incarnation: 1767323045000000000, Seq: 123456})
+	}
 	for i := range pops {
 		for _, s := range health.Services {
 			r.Observed = append(r.Observed, health.Observation{
@@ -72,11 +75,11 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		want string
 	}{
 		{"nothing", nil, "cut short"},
-		{"another version", append([]byte{2}, good[1:]...), "version 2: want 1"},
-		{"an unknown flag", append([]byte{1, 0x80}, good[2:]...), "impossible"},
+		{"another version", append([]byte{1}, good[1:]...), "version 1: want 2"},
+		{"an unknown flag", append([]byte{2, 0x80}, good[2:]...), "impossible"},
 		{"a byte too many", append(bytes.Clone(good), 0), "impossible"},
 		{"a byte too few", good[:len(good)-1], "cut short"},
-		{"a name without end", []byte{1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}, "impossible"},
+		{"a name without end", []byte{2, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}, "impossible"},
 	} {
 		kept := health.Record{Node: "kept"}
 		if err := kept.UnmarshalBinary(tt.wire); err == nil || !strings.Contains(err.Error(), tt.want) {

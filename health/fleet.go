@@ -35,12 +35,17 @@ type Fleet struct {
 	heard   map[string]word // the newest record of each other node of the topology
 	intents map[string]Intent
 	view    *View
+
+	told told // by our own records
+	owes bool // a receipt, see Owes
 }
 
 // word is a record with the time it came in.
 type word struct {
-	rec Record
-	at  time.Time
+	rec      Record
+	at       time.Time
+	standing standing
+	changed  time.Time // when the standing was another before
 }
 
 // watched is a service of a POP as its observers see it.
@@ -104,12 +109,13 @@ func (f *Fleet) Record(now time.Time) Record {
 	f.seq++
 	r := Record{
 		Node: f.name, Incarnation: f.incarnation, Seq: f.seq,
-		Services: map[Service]ServiceView{}, Claims: f.claims,
+		Services: map[Service]ServiceView{}, Claims: f.claims, Receipts: f.receipts(),
 	}
 	maps.Copy(r.Services, f.own)
 	if f.self != nil {
 		r.Draining, r.Why = f.drained(now, f.name, f.self.POP.Name)
 	}
+	f.tell(standingOf(r.Services, r.Draining))
 	for w, s := range f.observed {
 		if now.Sub(s.at) <= WordAge {
 			r.Observed = append(r.Observed, Observation{
@@ -130,10 +136,16 @@ func (f *Fleet) Merge(now time.Time, r Record) bool {
 	if r.Node == f.name || f.topo.Node(r.Node) == nil {
 		return false
 	}
-	if old, ok := f.heard[r.Node]; ok && !r.newer(&old.rec) {
+	old, ok := f.heard[r.Node]
+	if ok && !r.newer(&old.rec) {
 		return false
 	}
-	f.heard[r.Node] = word{r, now}
+	w := word{r, now, standingOf(r.Services, r.Draining), old.changed}
+	if !ok || w.standing != old.standing {
+		w.changed = now
+		f.owes = f.owes || w.standing.leaving() && len(f.claims) > 0
+	}
+	f.heard[r.Node] = w
 	return true
 }
 
@@ -183,6 +195,7 @@ func (f *Fleet) nodeView(now time.Time, n *topology.Node) NodeView {
 	maps.Copy(nv.Services, w.rec.Services)
 	nv.Claims, nv.Claimed = w.rec.Claims, w.at
 	_, nv.Heard = f.fresh(now, n.Name)
+	nv.Knows = f.knownTo(now, &w.rec)
 	if nv.Heard && w.rec.Draining && !nv.Draining && !f.lifted(now, n.Name) && !f.lifted(now, n.POP.Name) {
 		nv.Draining, nv.Why = true, w.rec.Why // by an intent that has not come here yet
 	}
@@ -245,7 +258,7 @@ func sameView(a, b *View) bool {
 	}
 	for name, na := range a.Nodes {
 		nb := b.Nodes[name]
-		if na.Draining != nb.Draining || na.Why != nb.Why || na.Heard != nb.Heard ||
+		if na.Draining != nb.Draining || na.Why != nb.Why || na.Heard != nb.Heard || na.Knows != nb.Knows ||
 			!slices.Equal(na.Claims, nb.Claims) || !sameServices(na.Services, nb.Services) {
 			return false
 		}

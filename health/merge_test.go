@@ -16,10 +16,11 @@ import (
 )
 
 // sameJudgement compares Views of different nodes, or made along different ways: all but who looks, the number of the
-// view, and since when it has looked so.
+// view, since when it has looked so, and what each was told of itself.
 var sameJudgement = []cmp.Option{
 	cmpopts.IgnoreFields(health.View{}, "Self", "Seq"),
 	cmpopts.IgnoreFields(health.Cause{}, "Since"),
+	cmpopts.IgnoreFields(health.NodeView{}, "Knows"),
 	cmpopts.EquateComparable(netip.Prefix{}),
 	cmpopts.EquateEmpty(),
 	cmpopts.EquateApprox(0, 1e-9),

@@ -22,18 +22,18 @@ func Observers(t *topology.Topology, pop string) []string {
 		}
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(rendezvous(pop, b), rendezvous(pop, a)), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(Rendezvous(pop, b), Rendezvous(pop, a)), cmp.Compare(a, b))
 	})
 	return names[:min(len(names), observersPerPOP)]
 }
 
-// rendezvous scores a pair of names. FNV alone ranks names that differ in their last letter alike, so its bits are
+// Rendezvous scores a pair of names, the same on every node: who has the highest score with a key comes first for it. FNV alone ranks names that differ in their last letter alike, so its bits are
 // mixed once more (the finaliser of MurmurHash3).
-func rendezvous(pop, observer string) uint64 {
+func Rendezvous(key, name string) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(pop))
+	h.Write([]byte(key))
 	h.Write([]byte{0})
-	h.Write([]byte(observer))
+	h.Write([]byte(name))
 	x := h.Sum64()
 	x = (x ^ x>>33) * 0xff51afd7ed558ccd
 	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53

@@ -14,6 +14,7 @@ type Record struct {
 	Services    map[Service]ServiceView
 	Claims      []netip.Prefix // anycast prefixes that it announces
 	Observed    []Observation  // in order of POP and service
+	Receipts    []Receipt      // in order of nodes
 	Draining    bool           // an intent drains it
 	Why         string         // the intent's reason
 }

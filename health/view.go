@@ -108,6 +108,8 @@ type NodeView struct {
 	Claims   []netip.Prefix          `json:"claims,omitempty"`   // anycast prefixes it says it announces
 	Claimed  time.Time               `json:"claimed"`            // when we last heard that
 	Heard    bool                    `json:"heard"`              // its own word is fresh enough to count
+	// Knows says that it has told us that it has heard how we are now: if we want to leave, it does not count on us.
+	Knows bool `json:"knows,omitempty"`
 }
 
 // State returns the state of a service at a POP; a POP of which nothing is known is Unknown.

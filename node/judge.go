@@ -131,6 +131,9 @@ func (j *judge) merge(r health.Record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.fleet.Merge(j.now(), r) {
+		if j.fleet.Owes() {
+			j.onRecord()
+		}
 		j.publish()
 	}
 }

@@ -41,6 +41,8 @@ func (d describer) topology(t *topology.Topology) {
 	d.line(1, "prefixes: %s", list(t.Anycast.Prefixes))
 	d.line(1, "dns: %s", list(t.Anycast.DNS))
 	d.line(1, "web: %s", list(t.Anycast.Web))
+	d.line(1, "min_pops: %d", t.Anycast.MinPOPs)
+	d.line(1, "flap_budget: %d", t.Anycast.FlapBudget)
 	d.line(0, "pops:")
 	for _, p := range t.POPs {
 		d.pop(p)

@@ -43,6 +43,7 @@ func Read(doc *conf.Doc) *Topology {
 	r.pops(f.Need("pops", "write `pops:` with one line per POP"))
 	t.Health = readHealth(f.Get("health"))
 	r.internet(f.Get("internet"))
+	r.floor()
 	r.overlaps()
 	r.families(f.Get("pops"))
 	r.routerIDs()
@@ -56,6 +57,7 @@ type reader struct {
 	networks map[string]*Network
 	asns     map[uint32]named // of networks
 	hosts    map[string]named // origins and name servers of others
+	minPOPs  conf.Value
 	asks     []ask
 	claims   []claim
 	links    []declared
@@ -113,8 +115,9 @@ func (r *reader) asn(v conf.Value) uint32 {
 
 // anycast reads the shared prefixes and the service addresses within them.
 func (r *reader) anycast(v conf.Value) {
-	f := v.Fields("prefixes", "dns", "web")
+	f := v.Fields("prefixes", "dns", "web", "min_pops", "flap_budget")
 	a := &r.t.Anycast
+	a.MinPOPs, a.FlapBudget = DefaultMinPOPs, DefaultFlapBudget
 	for _, item := range f.Need("prefixes", "write `prefixes: [192.0.2.0/24]`").Items() {
 		p := item.Prefix()
 		if !p.IsValid() {
@@ -136,6 +139,26 @@ func (r *reader) anycast(v conf.Value) {
 	}
 	a.DNS = r.service(f.Get("dns"))
 	a.Web = r.service(f.Get("web"))
+	if r.minPOPs = f.Get("min_pops"); r.minPOPs.Exists() {
+		a.MinPOPs = r.minPOPs.Int(1, maxMinPOPs)
+	}
+	if n := f.Get("flap_budget"); n.Exists() {
+		a.FlapBudget = n.Int(DefaultFlapBudget, maxFlapBudget)
+	}
+}
+
+// The bounds of numbers that a network has fewer of, and of penalties that no router lets a prefix reach.
+const (
+	maxMinPOPs    = 1000
+	maxFlapBudget = 1_000_000
+)
+
+// floor reports a number of POPs that the network does not have.
+func (r *reader) floor() {
+	if n, have := r.minPOPs, len(r.t.POPs); n.Exists() && have > 0 && r.t.Anycast.MinPOPs > have {
+		n.Fail(fmt.Sprintf("min_pops %d is more than the %d POPs that there are", r.t.Anycast.MinPOPs, have),
+			fmt.Sprintf("write at most %d; with %d, no POP ever withdraws because its probes fail", have, have))
+	}
 }
 
 // service reads addresses that must lie in the anycast prefixes.

@@ -72,7 +72,7 @@ func TestReferenceExample(t *testing.T) {
 		t.Errorf("got name %q, asn %d", got.Name, got.ASN)
 	}
 	want := topology.Anycast{
-		Prefixes: prefixes("192.0.2.0/24", "2001:db8:53::/48"), DNS: addrs("192.0.2.53", "2001:db8:53::53"), Web: addrs("192.0.2.80", "2001:db8:53::80"),
+		Prefixes: prefixes("192.0.2.0/24", "2001:db8:53::/48"), DNS: addrs("192.0.2.53", "2001:db8:53::53"), Web: addrs("192.0.2.80", "2001:db8:53::80"), MinPOPs: 1, FlapBudget: 2000,
 	}
 	opts := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 	if diff := cmp.Diff(want, got.Anycast, opts); diff != "" {

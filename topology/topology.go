@@ -34,11 +34,23 @@ type Topology struct {
 	Internet Internet
 }
 
+// The defaults of Anycast.
+const (
+	DefaultMinPOPs    = 1
+	DefaultFlapBudget = 2000
+)
+
 // Anycast is what every healthy POP announces, and the service addresses within.
 type Anycast struct {
 	Prefixes []netip.Prefix
 	DNS      []netip.Addr // the name servers' shared addresses
 	Web      []netip.Addr // what a site steered by `anycast` answers
+
+	// MinPOPs is how many other healthy POPs must announce a prefix before one that looks ill withdraws it; 1 by default.
+	MinPOPs int
+	// FlapBudget is the flap penalty (RFC 2439) that our own changes never bring a prefix to; 2000 by default, where
+	// routers begin to suppress.
+	FlapBudget int
 }
 
 // POP is a place with one or more nodes.

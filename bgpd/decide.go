@@ -19,10 +19,10 @@ func (s *Server) decide() {
 	now := s.o.Now()
 	out := announce.Decide(announce.Input{
 		Topology: s.conf.topology, Node: s.conf.node, View: s.view, Now: now,
-		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Alone: s.o.Alone,
+		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Ledger: s.ledger, Alone: s.o.Alone,
 		Quiet: announce.Quiet{For: s.o.DrainQuiet, Min: s.o.DrainMin, Max: s.o.DrainMax},
 	})
-	s.drains, s.next = out.Drains, out.Next
+	s.drains, s.ledger, s.next = out.Drains, out.Ledger, out.Next
 	if err := s.speaker.Set(s.routes(out)); err != nil {
 		s.o.Logger.Error("routes could not all be set", "node", s.o.Node, "pop", s.conf.node.POP.Name, "error", err)
 	}

@@ -33,10 +33,11 @@ type Server struct {
 	stopping bool
 	view     *health.View
 	drains   map[netip.Prefix]announce.Drain
-	last     map[netip.Prefix]announce.Want // what the wire carries; nil before Run
-	next     time.Time                      // when to decide again though nothing happens; zero means never
-	sessions int                            // established ones
-	reported map[netip.Addr]speaker.Session // as last heard
+	ledger   map[netip.Prefix]announce.Account // of what the neighbours were told; nil before Run
+	last     map[netip.Prefix]announce.Want    // what the wire carries; nil before Run
+	next     time.Time                         // when to decide again though nothing happens; zero means never
+	sessions int                               // established ones
+	reported map[netip.Addr]speaker.Session    // as last heard
 	claims   []netip.Prefix
 	drained  chan struct{} // closed when Drain has been called and nothing is announced any more
 }
@@ -169,7 +170,7 @@ func (s *Server) goodbye(ctx context.Context, sp *speaker.Speaker) {
 func (s *Server) end(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running, s.speaker, s.last, s.next, s.sessions = false, nil, nil, time.Time{}, 0
+	s.running, s.speaker, s.last, s.ledger, s.next, s.sessions = false, nil, nil, nil, time.Time{}, 0
 	s.claim(nil)
 	if s.stopping {
 		s.markDrained()

@@ -36,9 +36,10 @@ const four, six = "192.0.2.0/24", "2001:db8:53::/48"
 // network has two POPs of one node each, and both services in one prefix of each family.
 func network() *topology.Topology {
 	t := &topology.Topology{Name: "test", ASN: 64500, Anycast: topology.Anycast{
-		Prefixes: []netip.Prefix{netip.MustParsePrefix(four), netip.MustParsePrefix(six)},
-		DNS:      []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8:53::53")},
-		Web:      []netip.Addr{netip.MustParseAddr("192.0.2.80"), netip.MustParseAddr("2001:db8:53::80")},
+		Prefixes:   []netip.Prefix{netip.MustParsePrefix(four), netip.MustParsePrefix(six)},
+		DNS:        []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8:53::53")},
+		Web:        []netip.Addr{netip.MustParseAddr("192.0.2.80"), netip.MustParseAddr("2001:db8:53::80")},
+		FlapBudget: 1_000_000, // the tests change more in a minute than a network does in a day
 	}}
 	for i, name := range []string{"ams", "nyc"} {
 		p := &topology.POP{Name: name, Index: i}
@@ -62,7 +63,7 @@ func fleet(t *topology.Topology, web health.ServiceView) *health.View {
 		Self: "ams1", POPs: map[string]health.POPView{"ams": {Services: own}, "nyc": {Services: well}},
 		Nodes: map[string]health.NodeView{
 			"ams1": {POP: "ams", Services: own, Heard: true},
-			"nyc1": {POP: "nyc", Services: well, Heard: true, Claims: t.Anycast.Prefixes, Claimed: time.Now()},
+			"nyc1": {POP: "nyc", Services: well, Heard: true, Knows: true, Claims: t.Anycast.Prefixes, Claimed: time.Now()},
 		},
 	}
 }

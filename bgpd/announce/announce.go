@@ -1,15 +1,19 @@
 // Package announce decides which prefixes a node announces, and why. It is pure: the topology, the health view, how far
 // drains have come and the time go in, the wanted routes go out; sessions and clocks are elsewhere.
 //
-// The rules (design §5 and §6), for the anycast prefixes and the services whose addresses lie in each:
+// The rules, for the anycast prefixes and the services whose addresses lie in each:
 //
 //	not yet good once            withdrawn
 //	hard (the process is gone)   withdrawn at once, unless the view shows nobody else announcing
-//	soft (probes, latency)       withdrawn if another POP that is not down itself announces, else kept: fail open; all POPs
-//	                             but the first hear for HearFor whether the others are well
+//	soft (probes, latency)       withdrawn when MinPOPs other POPs are well, announce it and have told us that they know
+//	                             of our illness; of several that want out, one leaves each Stagger
+//	                             comes back when fewer than MinPOPs well ones announce it: fail open
 //	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while; a drain stays
 //	                             at GSHUT while no other healthy node announces
 //	else                         announced
+//
+// over which lies the flap budget (see Account). An origin that fails, or anything else that all POPs share, is never a
+// cause: nothing but the node's own services, each with a cause of one of these three classes, is asked.
 //
 // Prefixes in which the same services live change together, so that IPv4 and IPv6 move in the same instant. A POP's
 // unicast prefixes are announced as long as the node speaks BGP at all.
@@ -27,9 +31,8 @@ import (
 // ClaimAge is how old another POP's claim may be to count for a soft cause.
 const ClaimAge = 2 * time.Second
 
-// HearFor is how long all POPs but the first wait with a soft cause before they withdraw: three probes and the longest way
-// of gossip round the world.
-const HearFor = 300 * time.Millisecond
+// Stagger is the time between two POPs that leave, or come back, for the same reason: a rank is worth so much.
+const Stagger = 300 * time.Millisecond
 
 // GracefulShutdown is the community that asks neighbours to prefer any other path (RFC 8326).
 const GracefulShutdown uint32 = 65535 << 16
@@ -81,8 +84,11 @@ type Input struct {
 	Stopping    bool      // this process is on its way out
 	LastRequest time.Time // the last client request on an anycast address; zero means there was none
 	Quiet       Quiet
-	Drains      map[netip.Prefix]Drain // as the last Output returned them
-	Alone       bool                   // other POPs are unknown to us, not absent: withdraw for soft causes, too
+	Drains      map[netip.Prefix]Drain   // as the last Output returned them
+	Ledger      map[netip.Prefix]Account // as the last Output returned it
+	Alone       bool                     // other POPs are unknown to us, not absent: withdraw for soft causes, too
+
+	without rule // rules that a test switches off
 }
 
 // Want is the decision on one prefix.
@@ -101,25 +107,30 @@ type Want struct {
 // Output is the whole wanted set, unicast prefixes first, then anycast ones in the file's order.
 type Output struct {
 	Wants  []Want
-	Drains map[netip.Prefix]Drain // for the next Input
-	Next   time.Time              // when time alone may change the decision; zero means never
+	Drains map[netip.Prefix]Drain   // for the next Input
+	Ledger map[netip.Prefix]Account // for the next Input
+	Next   time.Time                // when time alone may change the decision; zero means never
 }
 
 // Decide returns what the node should announce now.
 func Decide(in Input) Output {
 	in.Quiet = in.Quiet.WithDefaults()
-	out := Output{Drains: map[netip.Prefix]Drain{}}
+	out := Output{Drains: map[netip.Prefix]Drain{}, Ledger: map[netip.Prefix]Account{}}
 	for _, p := range in.Node.POP.Unicast {
 		out.Wants = append(out.Wants, Want{Prefix: p, NextHop: nextHop(in.Node, p), State: Announced, Reason: "the POP's own addresses"})
 	}
 	decided := map[services]decision{}
 	for _, p := range in.Topology.Anycast.Prefixes {
 		inside := servicesIn(in.Topology, p)
+		if in.without&familiesTogether != 0 {
+			decided = map[services]decision{}
+		}
 		d, done := decided[inside]
 		if !done {
-			d = decide(&in, inside, siblings(in.Topology, inside))
+			d = newGroup(&in, inside, p).decide()
 			decided[inside] = d
 		}
+		out.Ledger[p] = d.account
 		d = spoil(d, &in, p)
 		if !d.drain.Since.IsZero() {
 			out.Drains[p] = d.drain

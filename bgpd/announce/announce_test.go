@@ -53,7 +53,7 @@ func fleet(t *topology.Topology, now time.Time) *health.View {
 	for _, p := range t.POPs {
 		v.POPs[p.Name] = health.POPView{Services: both(health.Up, health.NoCause), Weight: 1}
 		for _, n := range p.Nodes {
-			v.Nodes[n.Name] = health.NodeView{POP: p.Name, Services: both(health.Up, health.NoCause), Claims: t.Anycast.Prefixes, Claimed: now, Heard: true}
+			v.Nodes[n.Name] = health.NodeView{POP: p.Name, Services: both(health.Up, health.NoCause), Claims: t.Anycast.Prefixes, Claimed: now, Heard: true, Knows: true}
 		}
 	}
 	return v
@@ -74,6 +74,11 @@ func alter(v *health.View, node string, fn func(*health.NodeView)) {
 	v.Nodes[node] = n
 }
 
+// settled is the ledger of a node that has announced everything for a while.
+func settled(topo *topology.Topology, node string) map[netip.Prefix]Account {
+	return Decide(Input{Topology: topo, Node: topo.Node(node), View: fleet(topo, epoch), Now: epoch.Add(-time.Hour)}).Ledger
+}
+
 func TestDecide(t *testing.T) {
 	own := func(web health.ServiceView) func(*Input) {
 		return func(in *Input) {
@@ -89,6 +94,22 @@ func TestDecide(t *testing.T) {
 			}
 		}
 	}
+	unheard := func(names ...string) func(*Input) {
+		return func(in *Input) {
+			for _, name := range names {
+				alter(in.View, name, func(n *health.NodeView) { n.Knows = false })
+			}
+		}
+	}
+	ill := func(c health.Class, names ...string) func(*Input) {
+		return func(in *Input) {
+			for _, name := range names {
+				alter(in.View, name, func(n *health.NodeView) { n.Services = both(health.Down, c) })
+			}
+		}
+	}
+	first := func(in *Input) { in.Ledger = nil }
+	two := func(in *Input) { in.Topology.Anycast.MinPOPs = 2 }
 	others := []string{"ams2", "nyc1", "sin1"}
 	for _, test := range []struct {
 		name   string
@@ -99,13 +120,25 @@ func TestDecide(t *testing.T) {
 	}{
 		{"all is well", nil, Announced, Announced, "dns is up, web is up"},
 		{"degraded is well enough", []func(*Input){own(is(health.Degraded, health.Soft))}, Announced, Announced, "web is degraded"},
-		{"no view yet", []func(*Input){func(in *Input) { in.View = nil }}, Withdrawn, Withdrawn, "first good probe of dns"},
-		{"web was never good", []func(*Input){own(health.ServiceView{})}, Withdrawn, Announced, "first good probe of web"},
+		{"no view yet", []func(*Input){func(in *Input) { in.View, in.Ledger = nil, nil }}, Withdrawn, Withdrawn, "first good probe of dns"},
+		{"web was never good", []func(*Input){own(health.ServiceView{}), first}, Withdrawn, Announced, "first good probe of web"},
+		{"web failed before it was good", []func(*Input){own(is(health.Down, health.Soft)), first}, Withdrawn, Announced, "first good probe: web is down: because"},
+		{"web died before it was good, and nobody else announces", []func(*Input){own(is(health.Down, health.Hard)), first, nobodyClaims(others...)}, Withdrawn, Announced, "first good probe: web is down: because"},
+		{"web is new in a prefix that is announced", []func(*Input){own(health.ServiceView{})}, Announced, Announced, "web is unknown"},
+		{"web fails by something that all POPs share", []func(*Input){own(is(health.Down, health.NoCause))}, Announced, Announced, "web is down"},
 		{"web is gone", []func(*Input){own(is(health.Down, health.Hard))}, Withdrawn, Announced, "web is down: because"},
 		{"web is gone, others were heard long ago", []func(*Input){own(is(health.Down, health.Hard)), func(in *Input) { in.Now = in.Now.Add(time.Hour) }}, Withdrawn, Announced, "web is down"},
 		{"web is gone, only our sibling announces", []func(*Input){own(is(health.Down, health.Hard)), nobodyClaims("nyc1", "sin1")}, Withdrawn, Announced, "web is down"},
 		{"web is gone, nobody else announces", []func(*Input){own(is(health.Down, health.Hard)), nobodyClaims(others...)}, Announced, Announced, "nobody else announcing"},
-		{"web fails", []func(*Input){own(is(health.Down, health.Soft))}, Withdrawn, Announced, "web is down: because"},
+		{"web is gone, the others are ill", []func(*Input){own(is(health.Down, health.Hard)), ill(health.Soft, others...)}, Withdrawn, Announced, "web is down"},
+		{"web is gone, the others are gone, too", []func(*Input){own(is(health.Down, health.Hard)), ill(health.Hard, others...)}, Announced, Announced, "nobody else announcing"},
+		{"web fails", []func(*Input){own(is(health.Down, health.Soft))}, Withdrawn, Announced, "web is down: because; left to nyc, sin"},
+		{"web fails, and nobody knows yet", []func(*Input){own(is(health.Down, health.Soft)), unheard(others...)}, Announced, Announced, "asked nyc, sin, and too few have answered yet"},
+		{"web fails, and one knows", []func(*Input){own(is(health.Down, health.Soft)), unheard("nyc1")}, Withdrawn, Announced, "left to sin"},
+		{"web fails, two must know and one does", []func(*Input){own(is(health.Down, health.Soft)), unheard("nyc1"), two}, Announced, Announced, "too few have answered"},
+		{"web fails, two must stay and two are there", []func(*Input){own(is(health.Down, health.Soft)), two}, Withdrawn, Announced, "left to nyc, sin"},
+		{"web fails, two must stay and one is there", []func(*Input){own(is(health.Down, health.Soft)), two, nobodyClaims("nyc1")}, Announced, Announced, "of the 2 healthy POPs that must announce there is only sin"},
+		{"web fails, the one who announces is ill", []func(*Input){own(is(health.Down, health.Soft)), nobodyClaims("nyc1"), ill(health.Soft, "sin1")}, Announced, Announced, "no other healthy POP"},
 		{"web fails, one other POP is left", []func(*Input){own(is(health.Down, health.Soft)), nobodyClaims("nyc1")}, Withdrawn, Announced, "web is down"},
 		{"web fails, only our sibling announces", []func(*Input){own(is(health.Down, health.Soft)), nobodyClaims("nyc1", "sin1")}, Announced, Announced, "fail open"},
 		{"web fails, the claims are old", []func(*Input){own(is(health.Down, health.Soft)), func(in *Input) { in.Now = in.Now.Add(ClaimAge + 1) }}, Announced, Announced, "no other healthy POP"},
@@ -125,7 +158,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			topo := network()
-			in := Input{Topology: topo, Node: topo.Node("ams1"), View: fleet(topo, epoch), Now: epoch}
+			in := Input{Topology: topo, Node: topo.Node("ams1"), View: fleet(topo, epoch), Now: epoch, Ledger: settled(topo, "ams1")}
 			for _, fn := range test.alter {
 				fn(&in)
 			}

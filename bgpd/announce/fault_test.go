@@ -28,6 +28,9 @@ func TestPlantedFaults(t *testing.T) {
 		t.Setenv("CATCHMENT_FAULT", test.name)
 		topo := network()
 		in := Input{Topology: topo, Node: topo.Node("ams1"), View: fleet(topo, epoch), Now: epoch}
+		if test.own.State != health.Unknown {
+			in.Ledger = settled(topo, "ams1")
+		}
 		alter(in.View, "ams1", func(n *health.NodeView) {
 			n.Services = map[health.Service]health.ServiceView{health.DNS: test.own, health.Web: test.own}
 		})
@@ -63,7 +66,7 @@ func TestPlantedFaultsInTime(t *testing.T) {
 	} {
 		t.Setenv("CATCHMENT_FAULT", test.name)
 		topo := network()
-		in := Input{Topology: topo, Node: topo.Node(test.node), View: fleet(topo, test.now), Now: test.now}
+		in := Input{Topology: topo, Node: topo.Node(test.node), View: fleet(topo, test.now), Now: test.now, Ledger: settled(topo, test.node)}
 		alter(in.View, test.node, func(n *health.NodeView) {
 			n.Services = map[health.Service]health.ServiceView{health.DNS: test.own, health.Web: test.own}
 		})

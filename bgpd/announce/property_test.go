@@ -50,18 +50,22 @@ func drawInput(t *rapid.T) Input {
 				}
 				view.Claimed = now.Add(-time.Duration(rapid.Int64Range(0, int64(3*time.Second)).Draw(t, "age")))
 				view.Draining = rapid.IntRange(0, 3).Draw(t, "draining") == 0
+				view.Knows = rapid.IntRange(0, 3).Draw(t, "knows") > 0
 			})
 		}
 	}
 	in := Input{Topology: topo, Node: topo.Node("ams1"), View: v, Now: now, Drains: map[netip.Prefix]Drain{}}
+	if rapid.IntRange(0, 3).Draw(t, "first") > 0 {
+		in.Ledger = settled(topo, "ams1")
+	}
 	in.Stopping = rapid.IntRange(0, 3).Draw(t, "stopping") == 0
 	in.LastRequest = now.Add(-time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "silence")))
 	return in
 }
 
-// causes returns what speaks against announcing a prefix: the classes of the own services that live in it, and whether
-// one was never good.
-func causes(in Input, p netip.Prefix) (classes map[health.Class]bool, early bool) {
+// classesAgainst returns what speaks against announcing a prefix: the classes of the own services that live in it, and whether
+// they were never good.
+func classesAgainst(in Input, p netip.Prefix) (classes map[health.Class]bool, early bool) {
 	classes = map[health.Class]bool{}
 	for i, s := range health.Services {
 		if !servicesIn(in.Topology, p)[i] {
@@ -70,8 +74,9 @@ func causes(in Input, p netip.Prefix) (classes map[health.Class]bool, early bool
 		v := in.View.Nodes["ams1"].Services[s]
 		switch v.State {
 		case health.Unknown:
-			early = true
+			early = early || in.Ledger == nil
 		case health.Down, health.Draining:
+			early = early || in.Ledger == nil
 			classes[v.Cause.Class] = true
 		}
 	}
@@ -91,7 +96,7 @@ func TestNothingIsWithdrawnWithoutACause(t *testing.T) {
 				}
 				continue
 			}
-			classes, early := causes(in, w.Prefix)
+			classes, early := classesAgainst(in, w.Prefix)
 			switch {
 			case early && w.State != Withdrawn:
 				t.Fatalf("%v is %s before its services were good", w.Prefix, w.State)
@@ -127,7 +132,7 @@ func TestTheLastPOPIsNotWithdrawnForASoftCause(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
 		for _, w := range Decide(in).Wants {
-			classes, early := causes(in, w.Prefix)
+			classes, early := classesAgainst(in, w.Prefix)
 			if !w.Anycast || early || classes[health.Hard] || classes[health.Wish] || !classes[health.Soft] {
 				continue
 			}
@@ -142,7 +147,7 @@ func TestADeadServiceIsWithdrawnAtOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
 		for _, w := range Decide(in).Wants {
-			classes, _ := causes(in, w.Prefix)
+			classes, _ := classesAgainst(in, w.Prefix)
 			everywhere := true // the siblings of the prefix are elsewhere, too
 			for _, p := range siblings(in.Topology, servicesIn(in.Topology, w.Prefix)) {
 				everywhere = everywhere && healthyClaim(in, p)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/health"
@@ -14,72 +15,177 @@ type decision struct {
 	state  State
 	reason string
 	since  time.Time // of the cause
+	class  health.Class
 	kept   bool
 	early  bool // withdrawn because it was never good yet
+	good   bool // nothing spoke against it
+	must   bool // whatever the flap budget says
 	drain  Drain
+	turn   time.Time // when its turn to leave or to come back is; zero while it waits for none
 	next   time.Time
+
+	account Account
 }
 
-// decide applies the rules in the order of their weight: what was never good, what is dead, what is not wanted, what
-// looks ill.
-func decide(in *Input, inside services, prefixes []netip.Prefix) decision {
-	own := ownServices(in)
-	var hard, soft, wish, unready []judged
+// causes is what speaks against announcing, of the node's own services.
+type causes struct{ hard, soft, wish, unready []judged }
+
+// causes sorts by the class of each cause. A class that is none of these says nothing about this node: it is no cause.
+func (g *group) causes() causes {
+	var c causes
+	own := ownServices(g.in)
 	for i, s := range health.Services {
-		if !inside[i] {
+		if !g.inside[i] {
 			continue
 		}
 		j := judged{s, own[s]}
 		switch {
 		case j.State == health.Unknown:
-			unready = append(unready, j)
-		case j.State == health.Draining:
-			wish = append(wish, j)
+			c.unready = append(c.unready, j)
+		case j.State == health.Draining || j.State == health.Down && j.Cause.Class == health.Wish:
+			c.wish = append(c.wish, j)
 		case j.State == health.Down && j.Cause.Class == health.Hard:
-			hard = append(hard, j)
-		case j.State == health.Down && j.Cause.Class == health.Wish:
-			wish = append(wish, j)
-		case j.State == health.Down:
-			soft = append(soft, j)
+			c.hard = append(c.hard, j)
+		case j.State == health.Down && (j.Cause.Class == health.Soft || g.in.without&ownCauses != 0):
+			c.soft = append(c.soft, j)
 		}
 	}
-	if len(unready) > 0 {
-		return decision{state: Withdrawn, early: true, reason: fmt.Sprintf("waiting for the first good probe of %s", unready[0].service)}
-	}
-	var ill string // a cause that was overruled
-	if len(hard) > 0 {
-		if in.Alone || anybodyElse(in, inside, prefixes) {
-			return decision{state: Withdrawn, reason: hard[0].text(), since: hard[0].Cause.Since}
-		}
-		ill = hard[0].text() + "; the view shows nobody else announcing"
-		soft = append(soft, hard...)
-	} else if len(soft) > 0 {
-		if in.Alone || otherPOP(in, inside, prefixes) {
-			if until := hearOthers(in, soft[0].Cause.Since); in.Now.Before(until) {
-				return decision{state: Announced, kept: true, reason: soft[0].text() + "; hearing first whether the others are well", since: soft[0].Cause.Since, next: until}
-			}
-			return decision{state: Withdrawn, reason: soft[0].text(), since: soft[0].Cause.Since}
-		}
-		ill = soft[0].text() + "; no other healthy POP announces"
-	}
-	if why, since, draining := wanted(in, wish); draining {
-		return shed(in, inside, prefixes, why, since)
-	}
-	if ill != "" {
-		return decision{state: Announced, kept: true, reason: "kept, fail open: " + ill, since: soft[0].Cause.Since}
-	}
-	return decision{state: Announced, reason: good(own, inside)}
+	return c
 }
 
-// hearOthers is until when a node that looks ill waits before it leaves its clients to the other POPs: what makes it ill,
-// say a bad release, may have made all of them ill in the same moment, and then the last one must still be there when
-// they have told each other. The first POP of the file does not wait, so that one at least is soon out of the way; a
-// cause from the future, of a clock that was set back, is waited for by nobody.
-func hearOthers(in *Input, cause time.Time) time.Time {
-	if in.Alone || in.Node.POP.Index == 0 || in.Now.Before(cause) {
-		return time.Time{}
+// decide applies the rules and books what they make.
+func (g *group) decide() decision {
+	d := g.judge(g.causes())
+	if d.state == Withdrawn && (d.early || d.class == health.Hard || g.in.Stopping) {
+		d.must = true
 	}
-	return cause.Add(HearFor)
+	return g.enter(d)
+}
+
+// judge applies the rules in the order of their weight: what was never good, what is dead, what is not wanted, what
+// looks ill.
+func (g *group) judge(c causes) decision {
+	if d, early := g.early(c); early {
+		return d
+	}
+	ill := decision{state: Announced, good: true} // what is wanted if nobody wishes otherwise
+	switch {
+	case len(c.hard) > 0:
+		if ill = g.hard(c.hard[0]); ill.state == Withdrawn {
+			return ill
+		}
+	case len(c.soft) > 0:
+		if ill = g.soft(c.soft[0]); ill.state == Withdrawn {
+			return ill
+		}
+	}
+	if why, since, draining := wanted(g.in, c.wish); draining {
+		d := shed(g.in, g.inside, g.prefixes, why, since)
+		d.class, d.good, d.next = health.Wish, ill.good && len(c.wish) == 0, earlier(d.next, ill.next)
+		return d
+	}
+	if ill.good {
+		ill.reason = good(ownServices(g.in), g.inside)
+	}
+	return ill
+}
+
+// early holds back what was never good. A service that is new in a prefix which is announced waits for nobody.
+func (g *group) early(c causes) (decision, bool) {
+	d := decision{state: Withdrawn, early: true}
+	switch ill := slices.Concat(c.hard, c.soft, c.wish); {
+	case len(c.unready) > 0 && !g.past.Announced():
+		d.reason = fmt.Sprintf("waiting for the first good probe of %s", c.unready[0].service)
+	case len(ill) > 0 && !g.past.Good && g.in.without&firstGood == 0:
+		d.reason = "waiting for the first good probe: " + ill[0].text()
+	default:
+		return decision{}, false
+	}
+	return d, true
+}
+
+// hard decides on a service that is gone: its prefixes are withdrawn as long as anybody else announces them. Where nobody
+// does any more, one that is not dead comes back, and only if none has within a Stagger do the dead.
+func (g *group) hard(why judged) decision {
+	gone := decision{state: Withdrawn, reason: why.text(), since: why.Cause.Since, class: health.Hard}
+	if g.in.Alone || g.anybodyElse() || g.in.without&hardFloor != 0 {
+		return gone
+	}
+	if g.past.Good && !g.past.Announced() {
+		if turn := g.turn(min(1, len(g.popsWith(g.mayReturn, anyPOP)))); g.in.Now.Before(turn) {
+			gone.reason += "; nobody else announces, and one that is not dead comes back first"
+			gone.turn, gone.next = turn, turn
+			return gone
+		}
+	}
+	return why.kept("kept, fail open: ", "; the view shows nobody else announcing")
+}
+
+// soft decides on a service that looks ill. What makes it ill, say a bad release, may have made all POPs ill in the same
+// moment, and then some must stay, and know that they must. Nobody can know that alone, so this node asks: its record
+// says that it is ill, and those that are well answer that they have heard so (health.Receipt). One that has answered
+// does not count on us, and when it falls ill in its turn it must ask others than us. So of all that are ill, the last
+// MinPOPs to become so are answered by too few, and stay; the answers of the others cost them one way to the nearest POPs
+// and back.
+func (g *group) soft(why judged) decision {
+	in := g.in
+	gone := decision{state: Withdrawn, reason: why.text(), since: why.Cause.Since, class: health.Soft}
+	if in.Alone {
+		return gone
+	}
+	well := g.counted(anyNode)
+	if g.past.Good && !g.past.Announced() {
+		return g.away(why, gone, well)
+	}
+	if len(well) < g.minPOPs {
+		return why.kept("kept, fail open: ", g.short(well))
+	}
+	knowing := g.counted(g.knows)
+	if len(knowing) < g.minPOPs {
+		return why.kept("", fmt.Sprintf("; asked %s, and too few have answered yet", strings.Join(well, ", ")))
+	}
+	if turn := g.turn(g.rank(g.wantsOut)); in.Now.Before(turn) {
+		d := why.kept("", "; another POP leaves first")
+		d.turn, d.next = turn, turn
+		return d
+	}
+	gone.reason += "; left to " + strings.Join(knowing, ", ")
+	return gone
+}
+
+// away decides whether what has left for a soft cause stays away. It does while enough others are well; then the first
+// by rank comes back, and after each Stagger the next, until enough are well again. Where nobody else announces at all,
+// nobody waits.
+func (g *group) away(why judged, gone decision, well []string) decision {
+	in := g.in
+	if len(well) >= g.minPOPs || in.without&comeBack != 0 {
+		return gone
+	}
+	if g.announcedBy(g.fresh) {
+		if turn := g.turn(g.rank(g.wentOut)); in.Now.Before(turn) {
+			gone.reason += g.short(well) + "; another POP comes back first"
+			gone.turn, gone.next = turn, turn
+			return gone
+		}
+	}
+	return why.kept("kept, fail open: ", g.short(well))
+}
+
+// short says that too few others are well.
+func (g *group) short(well []string) string {
+	if len(well) == 0 {
+		return "; no other healthy POP announces"
+	}
+	return fmt.Sprintf("; of the %d healthy POPs that must announce there is only %s", g.minPOPs, strings.Join(well, ", "))
+}
+
+// turn is when this node may follow the POPs that go before it. It stays as it is once it is known.
+func (g *group) turn(before int) time.Time {
+	last := g.in.Now.Add(time.Duration(len(g.in.Topology.POPs)) * Stagger) // a clock that was set back makes nobody wait longer
+	if t := g.past.Turn; !t.IsZero() && !t.After(last) {
+		return t
+	}
+	return g.in.Now.Add(time.Duration(before) * Stagger)
 }
 
 // judged is a service of this node with its state.
@@ -93,6 +199,11 @@ func (j judged) text() string {
 		return fmt.Sprintf("%s is %s", j.service, j.State)
 	}
 	return fmt.Sprintf("%s is %s: %s", j.service, j.State, j.Cause.Text)
+}
+
+// kept announces against a cause, and says why.
+func (j judged) kept(before, after string) decision {
+	return decision{state: Announced, kept: true, reason: before + j.text() + after, since: j.Cause.Since}
 }
 
 func ownServices(in *Input) map[health.Service]health.ServiceView {
@@ -165,55 +276,16 @@ func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since
 	return decision{state: Withdrawn, reason: fmt.Sprintf("%s; quiet after %v", why, in.Now.Sub(d.Since).Round(time.Millisecond)), since: since, drain: d}
 }
 
-// anybodyElse reports whether any other node, of this POP or another, was last heard to announce all the prefixes. It
-// asks for no fresh word: a dead service is withdrawn even where gossip is late.
-func anybodyElse(in *Input, inside services, prefixes []netip.Prefix) bool {
-	return announced(in, inside, prefixes, func(name string, _ health.NodeView) bool { return name != in.Node.Name })
-}
-
-// relieved reports whether another node, of this POP or another, has said so within ClaimAge.
+// relieved reports whether another node, of this POP or another, that is well announces the prefixes and has told us that
+// it knows of our drain: two that drain in the same moment must not each count on the other. Once we have gone it is
+// enough that one announces.
 func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
-	return announced(in, inside, prefixes, func(name string, n health.NodeView) bool {
-		return name != in.Node.Name && in.Now.Sub(n.Claimed) <= ClaimAge
-	})
-}
-
-// otherPOP reports whether another POP has said so within ClaimAge.
-func otherPOP(in *Input, inside services, prefixes []netip.Prefix) bool {
-	return announced(in, inside, prefixes, func(_ string, n health.NodeView) bool {
-		return n.POP != in.Node.POP.Name && in.Now.Sub(n.Claimed) <= ClaimAge
-	})
-}
-
-// announced reports whether for each of the prefixes a node that counts says that it announces it. Nodes of another POP
-// that is down in a service that lives there never count: two ill POPs must not both rely on the other.
-func announced(in *Input, inside services, prefixes []netip.Prefix, counts func(string, health.NodeView) bool) bool {
-	return everyPrefix(prefixes, func(p netip.Prefix) bool {
-		for name, n := range in.View.Nodes {
-			if counts(name, n) && claims(n, p) && (n.POP == in.Node.POP.Name || usable(in.View, n.POP, inside)) {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func usable(v *health.View, pop string, inside services) bool {
-	for i, s := range health.Services {
-		if inside[i] && !v.Usable(pop, s) {
-			return false
-		}
+	g := newGroup(in, inside, prefixes[0])
+	if in.without&drainFloor != 0 {
+		return true
 	}
-	return true
-}
-
-func claims(n health.NodeView, p netip.Prefix) bool { return slices.Contains(n.Claims, p) }
-
-func everyPrefix(prefixes []netip.Prefix, ok func(netip.Prefix) bool) bool {
-	for _, p := range prefixes {
-		if !ok(p) {
-			return false
-		}
-	}
-	return true
+	gone := in.Drains[prefixes[0]].Gone
+	return g.announcedBy(func(n health.NodeView) bool {
+		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.knows(n))
+	})
 }

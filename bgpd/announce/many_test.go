@@ -1,0 +1,9 @@
+//go:build lab
+
+package announce
+
+const (
+	schedules   = 100_000
+	steadyEvery = recordEvery
+	steadyNodes = 2
+)

@@ -6,7 +6,7 @@ import "time"
 
 // What an ordinary run plays, in seconds; with the build tag lab it takes minutes.
 const (
-	schedules   = 1000
+	schedules   = 500
 	steadyEvery = 1900 * time.Millisecond // as seldom as words may be repeated
 	steadyNodes = 1
 )

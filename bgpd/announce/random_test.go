@@ -36,8 +36,11 @@ func chance(seed uint64, deaths bool, without rule) *sim {
 		}
 		s.after(time.Duration(s.rnd.Int64N(int64(5*time.Second))), do)
 		if s.rnd.IntN(3) == 0 { // in the same moment at another
-			other := s.nodes[s.rnd.IntN(len(s.nodes))]
-			s.after(time.Duration(s.rnd.Int64N(int64(5*time.Second))), func() { do(); s.become(other, health.Down, health.Soft) })
+			other, class := s.nodes[s.rnd.IntN(len(s.nodes))], health.Soft
+			if deaths && s.rnd.IntN(2) == 0 {
+				class = health.Hard
+			}
+			s.after(time.Duration(s.rnd.Int64N(int64(5*time.Second))), func() { do(); s.become(other, health.Down, class) })
 		}
 	}
 	s.run(7500 * time.Millisecond)

@@ -7,7 +7,8 @@
 //	hard (the process is gone)   withdrawn at once, unless the view shows nobody else announcing
 //	soft (probes, latency)       withdrawn when MinPOPs other POPs are well, announce it and have told us that they know
 //	                             of our illness; of several that want out, one leaves each Stagger
-//	                             comes back when fewer than MinPOPs well ones announce it: fail open
+//	                             comes back when fewer than MinPOPs well ones announce it: fail open; one that was
+//	                             kept for that leaves Linger after the others are well again
 //	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while; a drain stays
 //	                             at GSHUT while no other healthy node announces
 //	else                         announced
@@ -33,6 +34,10 @@ const ClaimAge = 2 * time.Second
 
 // Stagger is the time between two POPs that leave, or come back, for the same reason: a rank is worth so much.
 const Stagger = 300 * time.Millisecond
+
+// Linger is how long one that was kept since all looked ill stays when the first of the others is well again: what ailed
+// all is mostly over for all, and one POP that has just come up cannot bear the load of all.
+const Linger = 2 * time.Second
 
 // GracefulShutdown is the community that asks neighbours to prefer any other path (RFC 8326).
 const GracefulShutdown uint32 = 65535 << 16

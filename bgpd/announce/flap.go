@@ -35,6 +35,7 @@ type Account struct {
 	By      health.Class // of the last withdrawal
 	Penalty float64      // at the time At
 	At      time.Time
+	Lonely  bool      // announced against a soft cause, since too few others were well
 	Turn    time.Time // when its turn to leave or to come back is; zero while it waits for none
 }
 
@@ -55,7 +56,7 @@ func below(penalty, limit float64, now time.Time) time.Time {
 func (g *group) enter(d decision) decision {
 	in, was := g.in, cmp.Or(g.past.State, Withdrawn)
 	now := in.Now
-	account := Account{State: d.state, Good: g.past.Good || d.good, By: g.past.By, Penalty: g.past.PenaltyAt(now), At: now, Turn: d.turn}
+	account := Account{State: d.state, Good: g.past.Good || d.good, By: g.past.By, Penalty: g.past.PenaltyAt(now), At: now, Lonely: d.lonely, Turn: d.turn}
 	limit := float64(cmp.Or(in.Topology.Anycast.FlapBudget, topology.DefaultFlapBudget))
 	var cost, room float64 // what it costs, and what must be free for it
 	switch {

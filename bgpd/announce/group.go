@@ -20,6 +20,7 @@ const (
 	firstGood                         // nothing is announced before all its services were good
 	hardFloor                         // a dead service's prefix stays where nobody else announces it
 	drainFloor                        // a drain stays at GSHUT where nobody else announces
+	linger                            // one that was kept for want of others leaves some time after they are well
 	stagger                           // POPs that leave for a soft cause leave one after the other
 	budget                            // changes are held back by the flap budget
 	budgetFloor                       // which gives way where nobody else announces
@@ -118,16 +119,15 @@ func (g *group) knows(n health.NodeView) bool { return n.Knows || g.in.without&r
 // as dead as we are. It asks for no fresh word: a dead service is withdrawn even where gossip is late.
 func (g *group) anybodyElse() bool { return g.announcedBy(anyNode) }
 
+// announcedBy reports whether each of the prefixes is announced by another node that is so.
 func (g *group) announcedBy(ok func(health.NodeView) bool) bool {
-	for _, p := range g.in.Topology.POPs {
-		for _, n := range p.Nodes {
-			v := g.in.View.Nodes[n.Name]
-			if n.Name != g.in.Node.Name && g.claims(v) && g.alive(v) && (v.Heard || p == g.in.Node.POP || g.usable(p.Name)) && ok(v) {
-				return true
-			}
+	left := slices.Clone(g.prefixes)
+	for name, n := range g.in.View.Nodes {
+		if name != g.in.Node.Name && g.alive(n) && (n.Heard || n.POP == g.in.Node.POP.Name || g.usable(n.POP)) && ok(n) {
+			left = slices.DeleteFunc(left, func(p netip.Prefix) bool { return slices.Contains(n.Claims, p) })
 		}
 	}
-	return false
+	return len(left) == 0
 }
 
 // rank is the place of this POP among those that are in the same situation, by rendezvous: the same on every node that

@@ -159,10 +159,12 @@ func TestADeadServiceIsWithdrawnAtOnce(t *testing.T) {
 	})
 }
 
-// healthyClaim reports whether a POP other than ours that has nothing unusable claims the prefix, however long ago.
+// healthyClaim reports whether a node of a POP other than ours that has nothing unusable claims the prefix, however long ago, and is
+// not dead itself.
 func healthyClaim(in Input, p netip.Prefix) bool {
 	for _, n := range in.View.Nodes {
-		if n.POP != "ams" && slices.Contains(n.Claims, p) && in.View.Usable(n.POP, health.DNS) && in.View.Usable(n.POP, health.Web) {
+		dead := n.Services[health.DNS].Cause.Class == health.Hard || n.Services[health.Web].Cause.Class == health.Hard
+		if !dead && n.POP != "ams" && slices.Contains(n.Claims, p) && in.View.Usable(n.POP, health.DNS) && in.View.Usable(n.POP, health.Web) {
 			return true
 		}
 	}

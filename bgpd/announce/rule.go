@@ -21,6 +21,7 @@ type decision struct {
 	good   bool // nothing spoke against it
 	must   bool // whatever the flap budget says
 	drain  Drain
+	lonely bool      // kept since too few others were well, and not long since they are
 	turn   time.Time // when its turn to leave or to come back is; zero while it waits for none
 	next   time.Time
 
@@ -138,15 +139,20 @@ func (g *group) soft(why judged) decision {
 		return g.away(why, gone, well)
 	}
 	if len(well) < g.minPOPs {
-		return why.kept("kept, fail open: ", g.short(well))
+		return g.alone(why, well)
 	}
 	knowing := g.counted(g.knows)
 	if len(knowing) < g.minPOPs {
-		return why.kept("", fmt.Sprintf("; asked %s, and too few have answered yet", strings.Join(well, ", ")))
+		d := why.kept("", fmt.Sprintf("; asked %s, and too few have answered yet", strings.Join(well, ", ")))
+		d.lonely = g.past.Lonely
+		return d
 	}
 	if turn := g.turn(g.rank(g.wantsOut)); in.Now.Before(turn) {
 		d := why.kept("", "; another POP leaves first")
-		d.turn, d.next = turn, turn
+		if g.past.Lonely {
+			d = why.kept("", "; others are well again, but not long since")
+		}
+		d.lonely, d.turn, d.next = g.past.Lonely, turn, turn
 		return d
 	}
 	gone.reason += "; left to " + strings.Join(knowing, ", ")
@@ -168,7 +174,14 @@ func (g *group) away(why judged, gone decision, well []string) decision {
 			return gone
 		}
 	}
-	return why.kept("kept, fail open: ", g.short(well))
+	return g.alone(why, well)
+}
+
+// alone keeps what looks ill, since too few others are well.
+func (g *group) alone(why judged, well []string) decision {
+	d := why.kept("kept, fail open: ", g.short(well))
+	d.lonely = true
+	return d
 }
 
 // short says that too few others are well.
@@ -181,11 +194,15 @@ func (g *group) short(well []string) string {
 
 // turn is when this node may follow the POPs that go before it. It stays as it is once it is known.
 func (g *group) turn(before int) time.Time {
-	last := g.in.Now.Add(time.Duration(len(g.in.Topology.POPs)) * Stagger) // a clock that was set back makes nobody wait longer
+	last := g.in.Now.Add(Linger + time.Duration(len(g.in.Topology.POPs))*Stagger) // a clock that was set back makes nobody wait longer
 	if t := g.past.Turn; !t.IsZero() && !t.After(last) {
 		return t
 	}
-	return g.in.Now.Add(time.Duration(before) * Stagger)
+	from := g.in.Now
+	if g.past.Lonely && g.in.without&linger == 0 {
+		from = from.Add(Linger)
+	}
+	return from.Add(time.Duration(before) * Stagger)
 }
 
 // judged is a service of this node with its state.

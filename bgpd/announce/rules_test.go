@@ -62,8 +62,28 @@ func TestEachRule(t *testing.T) {
 			s.run(second)
 			s.want("all ill", "AAA")
 			s.heal(1)
-			s.run(second)
+			s.run(3 * second)
 			s.want("one is well again", "WAW")
+			return s
+		}},
+		{"all fall ill and well together", []rule{linger}, func(without rule) *sim {
+			s := newSim(1, without, delay, 1, 1, 1)
+			for i := range 3 {
+				s.soft(i)
+				s.run(10 * time.Millisecond)
+			}
+			s.run(second)
+			s.want("all ill", "AAA")
+			before := s.changes
+			for i := range 3 {
+				s.heal(i)
+				s.run(100 * time.Millisecond)
+			}
+			s.run(4 * second)
+			s.want("all well", "AAA")
+			if s.changes > before {
+				s.problem("states", "%d changes when all had the same fate", s.changes-before)
+			}
 			return s
 		}},
 		{"one leaves, and the others fall ill before they hear of each other", []rule{receipts}, func(without rule) *sim {

@@ -47,7 +47,20 @@ func (d describer) topology(t *topology.Topology) {
 	}
 	h := t.Health
 	d.line(0, "health: {interval: %s, timeout: %s, fall: %d, rise: %s}", conf.Span(h.Interval), conf.Span(h.Timeout), h.Fall, conf.Span(h.Rise))
+	d.drain(t.Drain)
 	d.internet(t.Internet)
+}
+
+func (d describer) drain(l topology.Drain) {
+	var words []string
+	for _, c := range l.Communities {
+		words = append(words, fmt.Sprintf("%q", fmt.Sprintf("%d:%d", c>>16, c&0xffff)))
+	}
+	for _, c := range l.LargeCommunities {
+		words = append(words, fmt.Sprintf("%q", fmt.Sprintf("%d:%d:%d", c[0], c[1], c[2])))
+	}
+	d.line(0, "drain: {dns: %s, min: %s, quiet: %s, max: %s, prepend: %d, communities: %s, at_once: %d}",
+		conf.Span(l.DNS), conf.Span(l.Min), conf.Span(l.Quiet), conf.Span(l.Max), l.Prepend, list(words), l.AtOnce)
 }
 
 func (d describer) pop(p *topology.POP) {

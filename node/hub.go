@@ -34,14 +34,16 @@ type hub struct {
 
 	snap   atomic.Pointer[control.Snapshot]
 	claims chan []netip.Prefix // capacity 1: the newest claims of bgpd, on their way to the judge
+	moved  chan struct{}       // capacity 1: bgpd's drain has come a step further
 
-	mu    sync.Mutex // guards ports and what they hold
+	mu    sync.Mutex // guards the following, and what the ports hold
 	ports map[health.Service]*port
+	meter meter
 }
 
 // newHub wires a hub. Each of its parts that opens sockets says so to ready.
 func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []daemon, ready *gate) (*hub, error) {
-	h := &hub{o: o, self: self, inside: inside, ports: map[health.Service]*port{}, claims: make(chan []netip.Prefix, 1), since: o.now()}
+	h := &hub{o: o, self: self, inside: inside, ports: map[health.Service]*port{}, claims: make(chan []netip.Prefix, 1), moved: make(chan struct{}, 1), since: o.now()}
 	if err := checkSize(snap); err != nil {
 		return nil, err
 	}
@@ -52,7 +54,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 	if h.bgp, err = bgpd.New(bgpd.Options{
 		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors, Kernel: o.Kernel,
 		Logger: o.Logger, Events: o.Events, Registerer: o.Registry, Now: o.Now,
-		OnClaims: h.claimed, Quiet: h.lastRequest, Ready: func([]string) { ready.listens(nil) },
+		OnClaims: h.claimed, OnProgress: func() { notify(h.moved) }, Quiet: h.lastRequest, Requests: h.requests, Ready: func([]string) { ready.listens(nil) },
 	}); err != nil {
 		return nil, err
 	}
@@ -66,6 +68,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 		return nil, err
 	}
 	h.routes()
+	h.loadIntents()
 	h.judge.onView = h.viewed
 	h.judge.onRecord = h.pools.ownChanged
 	h.viewed(h.judge.seen.Load())
@@ -188,7 +191,7 @@ func (h *hub) run(ctx context.Context) error {
 		part("gossip", h.pools.run),
 		part("admin", h.admin.Run),
 		part("control", h.watch),
-		h.takeClaims,
+		h.takeClaims, h.followDrain, h.keepIntents,
 	)
 }
 

@@ -51,6 +51,7 @@ type report struct {
 	Ready    bool           `json:"ready"`    // it listens
 	Draining bool           `json:"draining"` // it wants no new clients
 	Last     time.Time      `json:"last"`     // when its last client request on an anycast address arrived
+	Requests uint64         `json:"requests"` // how many there were of those
 	Refused  string         `json:"refused,omitempty"`
 	Pid      int            `json:"pid,omitempty"`
 }

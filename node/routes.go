@@ -38,7 +38,8 @@ type IntentRequest struct {
 	Drain  bool          `json:"drain"`  // false lifts a drain
 	Why    string        `json:"why,omitempty"`
 	By     string        `json:"by,omitempty"`
-	For    time.Duration `json:"for,omitempty"` // 0 means until lifted
+	For    time.Duration `json:"for,omitempty"`   // 0 means until lifted
+	Force  bool          `json:"force,omitempty"` // although more POPs would be drained than the topology allows
 }
 
 // routes hangs the hub's API on the admin socket.
@@ -54,7 +55,7 @@ func (h *hub) status() Status {
 	snap := h.snap.Load()
 	st := Status{
 		Node: h.self.Name, POP: h.self.POP.Name, Config: snap.Topology.Name, Digest: snap.Digest, Since: h.since, Now: h.o.now(),
-		Links: map[health.Service]string{}, View: h.judge.seen.Load(), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
+		Links: map[health.Service]string{}, View: withProgress(h.judge.seen.Load(), h.bgp.Progress()), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
 		Intents: h.judge.intents(), Diverged: h.pools.census.reported(),
 	}
 	h.mu.Lock()
@@ -90,6 +91,10 @@ func (h *hub) serveIntent(w http.ResponseWriter, r *http.Request) {
 	case req.For < 0:
 		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("drain for %v", req.For), "want a time to come, or none: until lifted")
 	default:
+		if err := tooMany(topo, h.judge.intents(), req.Target, h.o.now()); err != nil && req.Drain && !req.Force {
+			admin.Refuse(w, http.StatusConflict, err, "undrain first, or insist with --force")
+			return
+		}
 		intent := h.judge.wish(req)
 		h.pools.send(intentKey, encodeIntents([]health.Intent{intent}))
 		admin.Reply(w, intent)

@@ -139,7 +139,8 @@ func (s *Service) ready(_ health.Service, addrs []string) {
 }
 
 func (s *Service) report() report {
-	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: s.daemon.LastRequest()}
+	clients := s.daemon.traffic()
+	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: clients.last, Requests: clients.total}
 }
 
 // viewed takes a View of the hub.

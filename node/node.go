@@ -52,6 +52,7 @@ type Options struct {
 	Neighbors []speaker.Neighbor   // a lab's; nil means the topology's
 	Kernel    bool                 // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
 	Ready     func(addrs []string) // called once everything listens
+	Restart   func() error         // has the process drain and begin anew, and returns at once; nil where it cannot
 	Logger    *slog.Logger         // nil discards
 	Events    *event.Ring          // nil keeps one of its own
 	Registry  *prometheus.Registry // nil keeps one of its own

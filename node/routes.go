@@ -11,6 +11,7 @@ import (
 	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/bgpd"
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/obs"
 )
 
@@ -47,6 +48,7 @@ func (h *hub) routes() {
 	h.admin.Handle("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, h.status()) })
 	h.admin.Handle("GET /v1/events", admin.Events(h.o.Events).ServeHTTP)
 	h.admin.Handle("POST /v1/intents", h.serveIntent)
+	h.admin.Handle("POST /v1/restart", h.serveRestart)
 	bgpRoutes(h.admin, h.bgp)
 	h.admin.Handle("GET /metrics", obs.Handler(h.o.Registry, h.o.Logger).ServeHTTP)
 }
@@ -99,6 +101,25 @@ func (h *hub) serveIntent(w http.ResponseWriter, r *http.Request) {
 		h.pools.send(intentKey, encodeIntents([]health.Intent{intent}))
 		admin.Reply(w, intent)
 	}
+}
+
+// serveRestart has every daemon of this node begin anew. Each drains first, as after a signal.
+func (h *hub) serveRestart(w http.ResponseWriter, _ *http.Request) {
+	if h.o.Restart == nil {
+		admin.Refuse(w, http.StatusNotImplemented, fmt.Errorf("node %q cannot restart itself", h.self.Name), "restart its service")
+		return
+	}
+	h.o.Events.Add(event.Event{Kind: event.Process, Subject: h.self.Name, State: "restarting", Cause: "asked for"})
+	h.mu.Lock()
+	for _, p := range h.ports {
+		p.sink(update{Restart: true})
+	}
+	h.mu.Unlock()
+	if err := h.o.Restart(); err != nil {
+		admin.Refuse(w, http.StatusNotImplemented, err, "restart its service")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // bgpRoutes hangs the looking glass of a speaker on an admin socket.

@@ -96,7 +96,7 @@ func NewService(o Options, kind health.Service) (*Service, error) {
 	}
 	s.follower = &follower{
 		socket: o.Hub, service: kind, node: self.Name, log: o.Logger, changed: s.changed,
-		state: s.report, apply: s.taken, view: s.viewed, left: s.left,
+		state: s.report, apply: s.taken, view: s.viewed, left: s.left, restart: o.Restart,
 	}
 	return s, nil
 }

@@ -32,6 +32,10 @@ type hub struct {
 	admin  *admin.Server
 	since  time.Time
 
+	metrics  *metrics
+	adopting sync.Mutex           // held while a Snapshot is taken; taken before all other locks
+	held     atomic.Pointer[Held] // nil while nothing is
+
 	snap   atomic.Pointer[control.Snapshot]
 	claims chan []netip.Prefix // capacity 1: the newest claims of bgpd, on their way to the judge
 	moved  chan struct{}       // capacity 1: bgpd's drain has come a step further
@@ -50,6 +54,9 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 	h.snap.Store(snap)
 	h.judge = newJudge(snap.Topology, self, o)
 	var err error
+	if h.metrics, err = newMetrics(o.Registry); err != nil {
+		return nil, err
+	}
 	ready.waiting += 2
 	if h.bgp, err = bgpd.New(bgpd.Options{
 		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors, Kernel: o.Kernel,
@@ -102,25 +109,21 @@ func (h *hub) takeClaims(ctx context.Context) error {
 
 // reload takes a Snapshot that the watcher has read. What cannot be applied whole is not applied at all.
 func (h *hub) reload(snap *control.Snapshot, err error) {
-	if err == nil {
-		err = h.adopt(snap)
-	}
 	if err != nil {
-		h.o.Logger.Error("configuration refused; the last one stays in force", "error", err)
-		h.o.Events.Add(event.Event{Kind: event.Config, Subject: "snapshot", State: "refused", Cause: err.Error()})
+		h.adopting.Lock()
+		defer h.adopting.Unlock()
+		h.release()
+		h.refused(err)
 		return
 	}
-	h.o.Events.Add(event.Event{Kind: event.Config, Subject: "snapshot", State: "applied", Detail: map[string]string{"digest": snap.Digest}})
+	_, _ = h.take(snap, false) // a refusal has been reported
 }
 
 // adopt puts a Snapshot in force here: first the daemons of this process, then the speaker; if one of them refuses, the
 // others get the old one back, which they had taken before. Daemons that run apart get it by the link and refuse, if
-// they must, for themselves; that is an event. It is called by the watcher's goroutine alone.
+// they must, for themselves; that is an event. It is called with adopting held.
 func (h *hub) adopt(snap *control.Snapshot) error {
 	old := h.snap.Load()
-	if snap.Digest == old.Digest {
-		return nil
-	}
 	if err := h.fits(old, snap); err != nil {
 		return err
 	}

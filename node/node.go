@@ -106,8 +106,11 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 func (o *Options) load() (*control.Snapshot, error) {
 	snap, err := control.Load(o.Dir)
 	var mistakes *conf.Problems
-	if err == nil || errors.As(err, &mistakes) || o.State == "" {
-		return snap, err
+	switch {
+	case err == nil:
+		return o.allowed(snap), nil
+	case errors.As(err, &mistakes) || o.State == "":
+		return nil, err
 	}
 	snap, savedErr := control.LoadSaved(o.State)
 	switch {

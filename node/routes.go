@@ -24,6 +24,8 @@ type Status struct {
 
 	Diverged string `json:"diverged,omitempty"` // the nodes whose configuration is another, for a minute already
 
+	Held *Held `json:"held,omitempty"` // a configuration that waits for `apply --force`
+
 	Since   time.Time                 `json:"since"`
 	Now     time.Time                 `json:"now"`
 	Links   map[health.Service]string `json:"links"` // attached daemons: starting, ready, draining
@@ -48,6 +50,7 @@ func (h *hub) routes() {
 	h.admin.Handle("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, h.status()) })
 	h.admin.Handle("GET /v1/events", admin.Events(h.o.Events).ServeHTTP)
 	h.admin.Handle("POST /v1/intents", h.serveIntent)
+	h.admin.Handle("POST /v1/apply", h.serveApply)
 	h.admin.Handle("POST /v1/restart", h.serveRestart)
 	bgpRoutes(h.admin, h.bgp)
 	h.admin.Handle("GET /metrics", obs.Handler(h.o.Registry, h.o.Logger).ServeHTTP)
@@ -58,7 +61,7 @@ func (h *hub) status() Status {
 	st := Status{
 		Node: h.self.Name, POP: h.self.POP.Name, Config: snap.Topology.Name, Digest: snap.Digest, Since: h.since, Now: h.o.now(),
 		Links: map[health.Service]string{}, View: withProgress(h.judge.seen.Load(), h.bgp.Progress()), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
-		Intents: h.judge.intents(), Diverged: h.pools.census.reported(),
+		Intents: h.judge.intents(), Diverged: h.pools.census.reported(), Held: h.held.Load(),
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -106,6 +106,10 @@ func (a *app) printNode(st *node.Status) error {
 	if st.Diverged != "" {
 		fmt.Fprintf(a.out, "ALARM: %s\n\n", st.Diverged)
 	}
+	if st.Held != nil {
+		fmt.Fprintf(a.out, "ALARM: configuration %.12s is held since %s: %s; `catchment apply --force` takes it here\n\n",
+			st.Held.Digest, st.Held.Since.Local().Format(time.DateTime), st.Held.Why)
+	}
 	pops := daemon.NewTable("POP", "DNS", "WEB", "NODES", "ANNOUNCES", "WHY")
 	names := make([]string, 0, len(st.View.POPs))
 	for name := range st.View.POPs {

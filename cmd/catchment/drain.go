@@ -42,7 +42,7 @@ func (a *app) drain() *cobra.Command {
 			if err := a.wish(cmd.Context(), c, req, !wait); err != nil || !wait {
 				return err
 			}
-			return a.followDrain(cmd.Context(), c, args[0])
+			return a.followDrain(cmd.Context(), c, args[0], stuckFor)
 		},
 	})
 	cmd.Flags().StringVar(&why, "why", "", "the reason, shown to everyone who asks")
@@ -87,9 +87,9 @@ func (a *app) wish(ctx context.Context, c *admin.Client, req node.IntentRequest,
 	return err
 }
 
-// followDrain prints the steps of the target's nodes until all are withdrawn.
-func (a *app) followDrain(ctx context.Context, c *admin.Client, target string) error {
-	w := drainWatch{target: target, began: time.Now(), nodes: map[string]*watchedNode{}}
+// followDrain prints the steps of the target's nodes until all are withdrawn, or one has gone no further for too long.
+func (a *app) followDrain(ctx context.Context, c *admin.Client, target string, patience time.Duration) error {
+	w := drainWatch{target: target, patience: patience, began: time.Now(), nodes: map[string]*watchedNode{}}
 	for {
 		var st node.Status
 		if err := c.Get(ctx, "/v1/status", &st); err != nil {
@@ -151,9 +151,10 @@ func (l stepLine) String() string {
 
 // drainWatch follows the drain of a POP or node by what one node of the fleet knows.
 type drainWatch struct {
-	target string
-	began  time.Time
-	nodes  map[string]*watchedNode
+	target   string
+	patience time.Duration
+	began    time.Time
+	nodes    map[string]*watchedNode
 }
 
 type watchedNode struct {
@@ -196,9 +197,9 @@ func (w *drainWatch) look(now time.Time, st *node.Status) (lines []stepLine, don
 		switch {
 		case v.Heard && !p.Kept:
 			n.stuck = time.Time{}
-		case n.stuck.IsZero():
+		case n.stuck.IsZero() && w.patience > 0:
 			n.stuck = now
-		case now.Sub(n.stuck) >= stuckFor:
+		case now.Sub(n.stuck) >= w.patience:
 			err = errors.Join(err, stuck(name, v))
 		}
 	}

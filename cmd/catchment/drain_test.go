@@ -74,7 +74,7 @@ func TestDrainWatch(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := drainWatch{target: test.target, began: start, nodes: map[string]*watchedNode{}}
+			w := drainWatch{target: test.target, patience: stuckFor, began: start, nodes: map[string]*watchedNode{}}
 			for _, l := range test.looks {
 				now := start.Add(l.after)
 				st := drainScene(now, l.one, l.two)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -174,6 +175,9 @@ func (a *app) serve(cmd *cobra.Command, f *daemonFlags, name string, start func(
 // beginAnew takes the place of this process with the program that has its name now, which may be a newer one.
 func beginAnew() error {
 	program, err := os.Executable()
+	if err != nil { // a /proc of another namespace does not know this process
+		program, err = exec.LookPath(os.Args[0])
+	}
 	if err == nil {
 		err = syscall.Exec(program, os.Args, os.Environ())
 	}

@@ -115,7 +115,11 @@ func (r *restart) run(ctx context.Context) error {
 	if was && !slices.ContainsFunc(before.Intents, func(i health.Intent) bool { return i.Target == r.name && i.InForce(before.Now) }) {
 		drained = before.POP
 	}
-	if err := r.a.followDrain(ctx, r.c, drained); err != nil && !r.force {
+	patience := stuckFor
+	if r.force {
+		patience = 0
+	}
+	if err := r.a.followDrain(ctx, r.c, drained, patience); err != nil && !r.force {
 		return fmt.Errorf("%s was not restarted: %w", r.name, err)
 	}
 	r.say("restarts")

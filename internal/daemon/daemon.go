@@ -272,7 +272,7 @@ func (p *Process) await(ended <-chan error, started bool, what string) error {
 
 // unlessStopped drops an error that only says that ctx has ended.
 func unlessStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		return nil
 	}
 	return err

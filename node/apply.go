@@ -63,11 +63,11 @@ func (h *hub) take(snap *control.Snapshot, force bool) (Applied, error) {
 		result.State, result.Why = "held", why
 		return result, nil
 	}
+	h.release()
 	err := h.noteForced(snap, force)
 	if err == nil {
 		err = h.adopt(snap)
 	}
-	h.release()
 	if err != nil {
 		h.refused(err)
 		return result, err

@@ -101,7 +101,7 @@ func TestDrainWatch(t *testing.T) {
 func TestWorseAfterARestart(t *testing.T) {
 	whole := func() *node.Status {
 		return &node.Status{
-			Node: "ams1", BGP: []bgpd.NeighborStatus{{Name: "arc", State: "established"}},
+			Node: "ams1", Members: []string{"nyc1", "sin1"}, BGP: []bgpd.NeighborStatus{{Name: "arc", State: "established"}},
 			Links: map[health.Service]string{health.DNS: "ready", health.Web: "ready"},
 			View: &health.View{Nodes: map[string]health.NodeView{"ams1": {Services: map[health.Service]health.ServiceView{
 				health.DNS: {State: health.Up}, health.Web: {State: health.Up},
@@ -117,6 +117,7 @@ func TestWorseAfterARestart(t *testing.T) {
 		{"all as before", nil, nil, ""},
 		{"a session is missing", nil, func(st *node.Status) { st.BGP[0].State = "idle" }, "its session with arc is not up"},
 		{"it was missing before", func(st *node.Status) { st.BGP[0].State = "idle" }, func(st *node.Status) { st.BGP[0].State = "idle" }, ""},
+		{"a node that gossip knew", nil, func(st *node.Status) { st.Members = st.Members[:1] }, "its gossip has not found sin1"},
 		{"a daemon is missing", nil, func(st *node.Status) { delete(st.Links, health.Web) }, "its web daemon is not ready"},
 		{"a service is not well yet", nil, func(st *node.Status) {
 			st.View.Nodes["ams1"].Services[health.DNS] = health.ServiceView{}

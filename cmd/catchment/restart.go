@@ -176,6 +176,11 @@ func worse(before, now *node.Status) string {
 			return fmt.Sprintf("its session with %s is not up", b.Name)
 		}
 	}
+	for _, m := range before.Members {
+		if !slices.Contains(now.Members, m) {
+			return fmt.Sprintf("its gossip has not found %s", m)
+		}
+	}
 	for _, s := range health.Services {
 		if before.Links[s] == "ready" && now.Links[s] != "ready" {
 			return fmt.Sprintf("its %s daemon is not ready", s)

@@ -49,14 +49,14 @@ func TestTooMuchIsHeld(t *testing.T) {
 	if h.snap.Load() != first {
 		t.Error("it was taken all the same")
 	}
-	if got := gauge(t, h, "node_config_held"); got != 1 {
+	if got := metric(t, h, "node_config_held"); got != 1 {
 		t.Errorf("node_config_held is %v", got)
 	}
 
 	w.write("sites/shop.yaml", strings.Replace(siteText, "2s", "3s", 1))
 	w.write("topology.yaml", wide)
 	await(t, "the harmless change", func() bool { return h.snap.Load() != first })
-	if h.status().Held != nil || gauge(t, h, "node_config_held") != 0 {
+	if h.status().Held != nil || metric(t, h, "node_config_held") != 0 {
 		t.Error("the held change is not forgotten")
 	}
 
@@ -108,8 +108,8 @@ func TestHeldOverARestart(t *testing.T) {
 	}
 }
 
-// gauge reads a metric without labels.
-func gauge(t *testing.T, h *hub, name string) float64 {
+// metric reads a metric without labels.
+func metric(t *testing.T, h *hub, name string) float64 {
 	t.Helper()
 	all, err := h.o.Registry.Gather()
 	if err != nil {

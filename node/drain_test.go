@@ -126,7 +126,7 @@ func TestStepsOfADrain(t *testing.T) {
 	ams, _ := peerNode(t, w.options("ams1"))
 	far := w.options("nyc1")
 	n, _ := testNode(t, far)
-	await(t, "to hear of ams", func() bool { return n.hub.judge.seen.Load().State("ams", health.Web) == health.Up })
+	await(t, "to hear of ams1", func() bool { return n.hub.judge.seen.Load().Nodes["ams1"].Heard })
 	await(t, "to be well", func() bool { return n.hub.bgp.Progress().Step == health.NoStep && upView(n.hub, health.Web) })
 	n.hub.judge.wish(IntentRequest{Target: "nyc", Drain: true, Why: "new kernel", By: "jo"})
 	dns := awaitEvent(t, far.Events, event.Drain, "nyc1", "dns")

@@ -20,13 +20,13 @@ func (s *Server) decide() {
 	out := announce.Decide(announce.Input{
 		Topology: s.conf.topology, Node: s.conf.node, View: s.view, Now: now,
 		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Ledger: s.ledger, Alone: s.o.Alone,
-		Quiet: announce.Quiet{For: s.o.DrainQuiet, Min: s.o.DrainMin, Max: s.o.DrainMax},
 	})
 	s.drains, s.ledger, s.next = out.Drains, out.Ledger, out.Next
 	if err := s.speaker.Set(s.routes(out)); err != nil {
 		s.o.Logger.Error("routes could not all be set", "node", s.o.Node, "pop", s.conf.node.POP.Name, "error", err)
 	}
 	s.report(out)
+	s.climb(out.Progress, out.WhyDrained())
 	s.claim(s.attracting())
 	if s.stopping && out.Drained() {
 		s.markDrained()
@@ -50,7 +50,10 @@ func (s *Server) routes(out announce.Output) []speaker.Route {
 				hop = h
 			}
 		}
-		all = append(all, speaker.Route{Prefix: w.Prefix, NextHop: hop, Communities: w.Communities, LargeCommunities: w.LargeCommunities})
+		all = append(all, speaker.Route{
+			Prefix: w.Prefix, NextHop: hop, Communities: w.Communities, LargeCommunities: w.LargeCommunities,
+			ASPath: slices.Repeat([]uint32{s.conf.asn}, w.Prepend),
+		})
 	}
 	return all
 }
@@ -99,7 +102,7 @@ func (s *Server) attracting() []netip.Prefix {
 	}
 	var all []netip.Prefix
 	for _, p := range s.conf.topology.Anycast.Prefixes {
-		if w := s.last[p]; w.Anycast && w.State == announce.Announced {
+		if s.last[p].Attracts() {
 			all = append(all, p)
 		}
 	}

@@ -14,6 +14,7 @@ type metrics struct {
 	claims   prometheus.Gauge
 	sessions prometheus.Gauge
 	delay    prometheus.Histogram
+	step     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -27,6 +28,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "bgpd_sessions_established", Help: "How many BGP sessions are established?",
 		}),
+		step: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bgpd_drain_step", Help: "How far has this node's drain come: 0 none, 1 dns, 2 gshut, 3 withdrawn, 4 down?",
+		}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "bgpd_cause_to_wire_seconds", Help: "How long after its cause was a change handed to the sessions?",
 			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3},
@@ -36,7 +40,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.changes.WithLabelValues(string(s))
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.changes, m.claims, m.sessions, m.delay} {
+	for _, c := range []prometheus.Collector{m.changes, m.claims, m.sessions, m.delay, m.step} {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("register metrics of bgpd: %w", err))
 		}

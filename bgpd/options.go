@@ -6,7 +6,6 @@ package bgpd
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -36,14 +35,16 @@ type Options struct {
 	// another POP is left.
 	Alone bool
 
-	// DrainQuiet, DrainMin and DrainMax say when a drain withdraws what it marked with GSHUT: no client request for the
-	// first (0 means 1 s), the second at least (300 ms), the third at most (30 s) after GSHUT.
-	DrainQuiet, DrainMin, DrainMax time.Duration
 	// Quiet returns when the last client request arrived on an anycast address; nil means that nobody counts.
 	Quiet func() time.Time
+	// Requests returns how many such requests there were in the last second; nil means that nobody counts.
+	Requests func() uint32
 	// OnClaims is called with the anycast prefixes that attract clients whenever they change; nil means nobody asks.
 	// It is called from within SetView, Drain and others: it must not block, nor call the Server.
 	OnClaims func([]netip.Prefix)
+	// OnProgress is called as OnClaims is, whenever a drain of this node has come a step further, or is lifted; Progress
+	// has what it became. Nil means nobody asks.
+	OnProgress func()
 
 	Logger     *slog.Logger          // nil discards
 	Events     *event.Ring           // nil keeps none
@@ -58,9 +59,6 @@ func (o *Options) setDefaults() error {
 	if o.Node == "" {
 		errs = append(errs, errors.New("bgpd: want the node's name"))
 	}
-	if o.DrainQuiet < 0 || o.DrainMin < 0 || o.DrainMax < 0 {
-		errs = append(errs, fmt.Errorf("bgpd: drain times %v, %v, %v: want none below 0", o.DrainQuiet, o.DrainMin, o.DrainMax))
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -72,6 +70,12 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Quiet == nil {
 		o.Quiet = func() time.Time { return time.Time{} }
+	}
+	if o.Requests == nil {
+		o.Requests = func() uint32 { return 0 }
+	}
+	if o.OnProgress == nil {
+		o.OnProgress = func() {}
 	}
 	if o.OnClaims == nil {
 		o.OnClaims = func([]netip.Prefix) {}

@@ -34,6 +34,7 @@ type Server struct {
 	view     *health.View
 	drains   map[netip.Prefix]announce.Drain
 	ledger   map[netip.Prefix]announce.Account // of what the neighbours were told; nil before Run
+	progress health.Progress                   // of the node's drain; Requests are not kept
 	last     map[netip.Prefix]announce.Want    // what the wire carries; nil before Run
 	next     time.Time                         // when to decide again though nothing happens; zero means never
 	sessions int                               // established ones
@@ -109,8 +110,8 @@ func (s *Server) SetView(v *health.View) {
 	s.decide()
 }
 
-// Run speaks BGP until ctx is done; then it tells the neighbours why it goes (RFC 9003) and returns. It needs an Apply
-// before it.
+// Run speaks BGP until ctx is done; then it tells the neighbours why it goes (RFC 9003; the cause of ctx, if it has one)
+// and returns. It needs an Apply before it.
 func (s *Server) Run(ctx context.Context) error {
 	s.mu.Lock()
 	sp := s.speaker
@@ -159,10 +160,19 @@ func (s *Server) Run(ctx context.Context) error {
 const goodbyeMax = 300 * time.Millisecond
 
 func (s *Server) goodbye(ctx context.Context, sp *speaker.Speaker) {
+	why := "is stopping"
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		why = cause.Error()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeMax)
 	defer cancel()
-	if err := sp.Shutdown(ctx, "catchment "+s.o.Node+" is stopping"); err != nil {
+	if err := sp.Shutdown(ctx, "catchment "+s.o.Node+" "+why); err != nil {
 		s.o.Logger.Warn("sessions did not close politely", "node", s.o.Node, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		s.climb(health.Progress{Step: health.StepDown, Since: s.o.Now()}, why)
 	}
 }
 
@@ -195,9 +205,9 @@ func (s *Server) ready() {
 	s.o.Ready(addrs)
 }
 
-// Drain moves the node's clients away: GSHUT, then withdrawn when none has asked for a while. It returns when no anycast
-// prefix is announced any more; the sessions and the unicast prefixes stay until Run's context ends. A server that
-// does not run has nothing to drain.
+// Drain moves the node's clients away, down the ladder of package announce. It returns when no anycast prefix is
+// announced any more; the sessions and the unicast prefixes stay until Run's context ends. A server that does not run
+// has nothing to drain.
 func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping = true

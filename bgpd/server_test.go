@@ -40,7 +40,7 @@ func network() *topology.Topology {
 		DNS:        []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8:53::53")},
 		Web:        []netip.Addr{netip.MustParseAddr("192.0.2.80"), netip.MustParseAddr("2001:db8:53::80")},
 		FlapBudget: 1_000_000, // the tests change more in a minute than a network does in a day
-	}}
+	}, Drain: topology.Drain{DNS: 30 * time.Millisecond, Min: 20 * time.Millisecond, Quiet: 50 * time.Millisecond, Max: limit}}
 	for i, name := range []string{"ams", "nyc"} {
 		p := &topology.POP{Name: name, Index: i}
 		n := &topology.Node{Name: name + "1", POP: p}
@@ -209,7 +209,7 @@ func TestServerFollowsHealth(t *testing.T) {
 	topo, said, ring := network(), &claims{}, event.NewRing(event.Options{Node: "ams1"})
 	s, stop := together(t, p, Options{
 		Node: "ams1", Neighbors: []speaker.Neighbor{{Name: "arc", Address: here, Port: p.speaker.Addrs()[0].Port(), ASN: 64496, Local: there}},
-		Events: ring, OnClaims: said.take, DrainQuiet: 50 * time.Millisecond, DrainMin: 20 * time.Millisecond,
+		Events: ring, OnClaims: said.take,
 	}, topo)
 	await(t, "the unicast prefixes before any view", p.shows(unicast...))
 	if got := said.last(); got != nil {
@@ -291,23 +291,34 @@ func TestServerFollowsHealth(t *testing.T) {
 func TestDrainWaitsForSilence(t *testing.T) {
 	here, there := netip.MustParseAddr("127.66.5.1"), netip.MustParseAddr("127.66.5.2")
 	p := newPeer(t, here, there, 64500, "")
-	topo := network()
+	topo, ring, registry := network(), event.NewRing(event.Options{Node: "ams1"}), prometheus.NewRegistry()
+	topo.Drain.Quiet, topo.Drain.Prepend, topo.Drain.Communities = 150*time.Millisecond, 2, []uint32{64496<<16 | 120}
 	var mu sync.Mutex
 	last := time.Now()
-	s, _ := together(t, p, Options{
+	s, stop := together(t, p, Options{
 		Node: "ams1", Neighbors: []speaker.Neighbor{{Name: "arc", Address: here, Port: p.speaker.Addrs()[0].Port(), ASN: 64496, Local: there}},
 		Quiet: func() time.Time {
 			mu.Lock()
 			defer mu.Unlock()
 			return last
 		},
-		DrainQuiet: 150 * time.Millisecond,
+		Requests: func() uint32 { return 7 }, Events: ring, Registerer: registry,
 	}, topo)
 	s.SetView(fleet(topo, up))
 	await(t, "everything", p.shows(everything...))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Drain(t.Context()) }()
 	await(t, "GSHUT", func() bool { return p.shed(four) && p.shed(six) })
+	p.mu.Lock()
+	for _, prefix := range []string{four, six} {
+		if got := p.best[prefix]; !slices.Equal(got.ASPath, []uint32{64500, 64500, 64500}) || !slices.Contains(got.Communities, 64496<<16|120) {
+			t.Errorf("%s during GSHUT: path %v, communities %v", prefix, got.ASPath, got.Communities)
+		}
+	}
+	p.mu.Unlock()
+	if got := s.Progress(); got.Step != health.StepGSHUT || got.Requests != 7 {
+		t.Errorf("progress %+v", got)
+	}
 	for began := time.Now(); time.Since(began) < 500*time.Millisecond; time.Sleep(10 * time.Millisecond) {
 		mu.Lock()
 		last = time.Now()
@@ -332,6 +343,43 @@ func TestDrainWaitsForSilence(t *testing.T) {
 	if err := s.Drain(ctx); err != nil {
 		t.Errorf("a second drain: %v", err)
 	}
+	stop()
+	var steps []string
+	var at []time.Time
+	events, _, _ := ring.After(0)
+	for _, e := range events {
+		if e.Kind == event.Drain && e.Subject == "ams1" {
+			steps, at = append(steps, e.State), append(at, e.Time)
+			if e.Detail["requests"] != "7" || e.Detail["silent_ms"] == "" || e.Cause == "" {
+				t.Errorf("event %+v", e)
+			}
+		}
+	}
+	if want := []string{"dns", "gshut", "withdrawn", "down"}; !slices.Equal(steps, want) {
+		t.Fatalf("steps %v, want %v", steps, want)
+	}
+	if d := at[1].Sub(at[0]); d < topo.Drain.DNS {
+		t.Errorf("GSHUT %v after the wish, want at least %v for the name servers", d, topo.Drain.DNS)
+	}
+	if got := gauge(t, registry, "bgpd_drain_step"); got != float64(health.StepDown) {
+		t.Errorf("bgpd_drain_step is %v at the end", got)
+	}
+}
+
+// gauge reads a metric without labels.
+func gauge(t *testing.T, r *prometheus.Registry, name string) float64 {
+	t.Helper()
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }
 
 func TestStandalone(t *testing.T) {
@@ -411,14 +459,14 @@ func TestNeighborsOfTheTopology(t *testing.T) {
 // A hub without BGP neighbours claims what it would announce, and drains like any other.
 func TestServerWithoutNeighbors(t *testing.T) {
 	topo, said, registry := network(), &claims{}, prometheus.NewRegistry()
-	s, err := New(Options{Node: "ams1", OnClaims: said.take, Registerer: registry, DrainMin: 10 * time.Millisecond})
+	s, err := New(Options{Node: "ams1", OnClaims: said.take, Registerer: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Drain(t.Context()); err != nil {
 		t.Errorf("drain of a server that does not run: %v", err)
 	}
-	if s, err = New(Options{Node: "ams1", OnClaims: said.take, DrainMin: 10 * time.Millisecond}); err != nil {
+	if s, err = New(Options{Node: "ams1", OnClaims: said.take}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Run(t.Context()); err == nil {

@@ -47,9 +47,25 @@ func (d describer) topology(t *topology.Topology) {
 	for _, p := range t.POPs {
 		d.pop(p)
 	}
-	h := t.Health
-	d.line(0, "health: {interval: %s, timeout: %s, fall: %d, rise: %s}", conf.Span(h.Interval), conf.Span(h.Timeout), h.Fall, conf.Span(h.Rise))
+	d.line(0, "health: %s", timing(t.Health))
+	d.line(0, "drain: %s", ladder(t.Drain))
 	d.internet(t.Internet)
+}
+
+func timing(h topology.Health) string {
+	return fmt.Sprintf("{interval: %s, timeout: %s, fall: %d, rise: %s}", conf.Span(h.Interval), conf.Span(h.Timeout), h.Fall, conf.Span(h.Rise))
+}
+
+func ladder(l topology.Drain) string {
+	var words []string
+	for _, c := range l.Communities {
+		words = append(words, fmt.Sprintf("%q", fmt.Sprintf("%d:%d", c>>16, c&0xffff)))
+	}
+	for _, c := range l.LargeCommunities {
+		words = append(words, fmt.Sprintf("%q", fmt.Sprintf("%d:%d:%d", c[0], c[1], c[2])))
+	}
+	return fmt.Sprintf("{dns: %s, min: %s, quiet: %s, max: %s, prepend: %d, communities: %s, at_once: %d}",
+		conf.Span(l.DNS), conf.Span(l.Min), conf.Span(l.Quiet), conf.Span(l.Max), l.Prepend, list(words), l.AtOnce)
 }
 
 func (d describer) pop(p *topology.POP) {
@@ -67,16 +83,20 @@ func (d describer) pop(p *topology.POP) {
 	}
 	d.line(2, "neighbors:")
 	for _, n := range p.Neighbors {
-		hold := n.HoldTime
-		if hold == 0 {
-			hold = 9 * time.Second
-		}
-		bfd := "off"
-		if n.BFD > 0 {
-			bfd = conf.Span(n.BFD)
-		}
-		d.line(3, "%s: {address: %s, asn: %d, password: %s, hold: %s, bfd: %s}", n.Name, n.Address, n.ASN, secret(n.Password), conf.Span(hold), bfd)
+		d.line(3, "%s: %s", n.Name, neighbor(n))
 	}
+}
+
+func neighbor(n *topology.Neighbor) string {
+	hold := n.HoldTime
+	if hold == 0 {
+		hold = 9 * time.Second
+	}
+	bfd := "off"
+	if n.BFD > 0 {
+		bfd = conf.Span(n.BFD)
+	}
+	return fmt.Sprintf("{address: %s, asn: %d, password: %s, hold: %s, bfd: %s}", n.Address, n.ASN, secret(n.Password), conf.Span(hold), bfd)
 }
 
 func (d describer) internet(i topology.Internet) {
@@ -142,14 +162,14 @@ func (d describer) site(s *site.Site) {
 		d.line(2, "ttl: %s", conf.Span(h.TTL))
 		d.line(2, "targets:")
 		for _, t := range h.Targets {
-			d.line(3, "%s", target(t))
+			d.line(3, "%s", targetText(t))
 		}
 	}
 	if len(s.Origins) > 0 {
 		d.line(0, "origin:")
 	}
 	for _, o := range s.Origins {
-		d.line(1, "- {url: %s, weight: %d, backup: %t}", o.URL, o.Weight, o.Backup)
+		d.line(1, "- %s", originText(o))
 	}
 	d.line(0, "cache:")
 	d.line(1, "key: {drop_query: %s}", list(s.Cache.Key.DropQuery))
@@ -158,15 +178,11 @@ func (d describer) site(s *site.Site) {
 		d.line(1, "rules:")
 	}
 	for _, r := range s.Cache.Rules {
-		if r.Never {
-			d.line(2, "- {path: %s, store: never}", r.Path)
-		} else {
-			d.line(2, "- {path: %s, ttl: %s}", r.Path, conf.Span(r.TTL))
-		}
+		d.line(2, "- %s", ruleText(r))
 	}
 }
 
-func target(t *site.Target) string {
+func targetText(t *site.Target) string {
 	parts := []string{}
 	add := func(key, value string) {
 		if value != "" && value != "[]" {

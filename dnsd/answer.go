@@ -59,6 +59,7 @@ func (s *Server) answer(packet []byte, from asker) []byte {
 func (s *Server) answerInternet(r *reply) {
 	if r.from.anycast {
 		s.last.Store(s.o.Now().UnixNano())
+		s.clients.Add(1)
 	}
 	c := s.config.Load()
 	switch r.q.Type {

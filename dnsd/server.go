@@ -27,6 +27,7 @@ type Server struct {
 	config  atomic.Pointer[config]
 	view    atomic.Pointer[health.View]
 	last    atomic.Int64 // LastRequest in nanoseconds since 1970; 0: none yet
+	clients atomic.Uint64
 
 	mu      sync.Mutex // guards running and the order of Apply
 	running []string   // what Run listens on; nil before Run
@@ -94,6 +95,9 @@ func (s *Server) LastRequest() time.Time {
 	}
 	return time.Time{}
 }
+
+// Requests is how often clients have asked on an anycast address, counted as for LastRequest.
+func (s *Server) Requests() uint64 { return s.clients.Load() }
 
 func (s *Server) event(state, cause string) {
 	s.o.Events.Add(event.Event{Node: s.o.Node, Kind: event.Process, Subject: "dnsd", State: state, Cause: cause})

@@ -13,7 +13,8 @@ import (
 
 // A Record on the wire, version 2. Numbers are uvarints unless said; a string is its length and its bytes.
 //
-//	version (1 byte) │ flags (1 byte: 1 draining) │ node │ incarnation │ seq │ why
+//	version (1 byte) │ flags (1 byte: 1 draining, 2 a step, 4 kept) │ node │ incarnation │ seq │ why
+//	with a step: step (1 byte) │ since (as below) │ requests
 //	services: count, then each: service (1 byte) │ state (1) │ class (1) │ since (varint, Unix ms; 0 none) │ text
 //	claims:   count, then each: family (1 byte: 4, 6) │ bits (1 byte) │ the bits, in whole bytes
 //	observed: count, then each: POP │ service (1 byte) │ flags (1 byte: 1 OK) │ age in ms │ text
@@ -21,6 +22,8 @@ import (
 const (
 	recordVersion = 2
 	flagDraining  = 1
+	flagStep      = 2
+	flagKept      = 4
 	flagOK        = 1
 )
 
@@ -67,7 +70,7 @@ func (r Record) append(b []byte, reason int) ([]byte, error) {
 	if len(r.Node) > maxName {
 		return nil, fmt.Errorf("health record of node %q: the name is longer than %d bytes", r.Node, maxName)
 	}
-	flags := byte(0)
+	flags := r.Progress.flags()
 	if r.Draining {
 		flags |= flagDraining
 	}
@@ -76,6 +79,7 @@ func (r Record) append(b []byte, reason int) ([]byte, error) {
 	b = binary.AppendUvarint(b, r.Incarnation)
 	b = binary.AppendUvarint(b, r.Seq)
 	b = appendText(b, r.Why, reason)
+	b = r.Progress.append(b)
 	for s := range r.Services {
 		if !slices.Contains(Services[:], s) {
 			return nil, fmt.Errorf("health record of node %q: service %q", r.Node, s)
@@ -88,11 +92,7 @@ func (r Record) append(b []byte, reason int) ([]byte, error) {
 			continue
 		}
 		b = append(b, byte(i), byte(v.State), byte(v.Cause.Class))
-		since := int64(0)
-		if !v.Cause.Since.IsZero() {
-			since = v.Cause.Since.UnixMilli()
-		}
-		b = binary.AppendVarint(b, since)
+		b = appendTime(b, v.Cause.Since)
 		b = appendText(b, v.Cause.Text, reason)
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.Claims)))
@@ -129,6 +129,14 @@ func (r Record) append(b []byte, reason int) ([]byte, error) {
 	return b, nil
 }
 
+// appendTime writes Unix milliseconds; the zero time is 0.
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return binary.AppendVarint(b, 0)
+	}
+	return binary.AppendVarint(b, t.UnixMilli())
+}
+
 // appendText writes a string, cut to limit bytes at a rune's end.
 func appendText(b []byte, s string, limit int) []byte {
 	if len(s) > limit {
@@ -154,20 +162,19 @@ func (r *Record) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("health record of version %d: want %d", v, recordVersion)
 	}
 	flags := d.byte()
-	d.check(flags <= flagDraining)
+	d.check(flags <= flagDraining|flagStep|flagKept)
 	got := Record{
 		Draining: flags&flagDraining != 0, Node: d.text(maxName), Incarnation: d.uvarint(math.MaxUint64),
 		Seq: d.uvarint(math.MaxUint64), Why: d.text(maxReason), Services: map[Service]ServiceView{},
 	}
+	got.Progress = d.progress(flags)
 	for range d.uvarint(uint64(len(Services))) {
 		s := d.service()
 		_, twice := got.Services[s]
 		d.check(!twice)
 		v := ServiceView{State: State(d.upTo(byte(Down)))}
 		v.Cause.Class = Class(d.upTo(byte(Wish)))
-		if ms := d.varint(); ms != 0 {
-			v.Cause.Since = time.UnixMilli(ms)
-		}
+		v.Cause.Since = d.time()
 		v.Cause.Text = d.text(maxReason)
 		got.Services[s] = v
 	}
@@ -235,6 +242,13 @@ func (d *decoder) uvarint(limit uint64) uint64 {
 func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.rest)
 	return number(d, v, n, true)
+}
+
+func (d *decoder) time() time.Time {
+	if ms := d.varint(); ms != 0 {
+		return time.UnixMilli(ms)
+	}
+	return time.Time{}
 }
 
 // number takes what a varint reader found: n bytes, fewer than one if there was none.

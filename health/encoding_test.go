@@ -18,6 +18,7 @@ import (
 func largeRecord(pops int) health.Record {
 	r := health.Record{
 		Node: "amsterdam1", Incarnation: 1767323045000000000, Seq: 123456, Draining: true, Why: strings.Repeat("kernel ", 20),
+		Progress: health.Progress{Step: health.StepGSHUT, Since: epoch, Requests: 12345, Kept: true},
 		Services: map[health.Service]health.ServiceView{},
 	}
 	for _, p := range []string{"192.0.2.0/24", "198.51.100.0/24", "2001:db8:53::/48", "2001:db8:54::/48"} {
@@ -77,6 +78,7 @@ func TestRecordsThatAreRefused(t *testing.T) {
 		{"nothing", nil, "cut short"},
 		{"another version", append([]byte{1}, good[1:]...), "version 1: want 2"},
 		{"an unknown flag", append([]byte{2, 0x80}, good[2:]...), "impossible"},
+		{"kept without a step", append([]byte{2, 4}, good[2:]...), "impossible"},
 		{"a byte too many", append(bytes.Clone(good), 0), "impossible"},
 		{"a byte too few", good[:len(good)-1], "cut short"},
 		{"a name without end", []byte{2, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}, "impossible"},

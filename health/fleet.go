@@ -30,6 +30,7 @@ type Fleet struct {
 	incarnation, seq uint64
 	own              map[Service]ServiceView
 	claims           []netip.Prefix
+	progress         Progress
 	observed         map[watched]sighting
 
 	heard   map[string]word // the newest record of each other node of the topology
@@ -109,7 +110,7 @@ func (f *Fleet) Record(now time.Time) Record {
 	f.seq++
 	r := Record{
 		Node: f.name, Incarnation: f.incarnation, Seq: f.seq,
-		Services: map[Service]ServiceView{}, Claims: f.claims, Receipts: f.receipts(),
+		Services: map[Service]ServiceView{}, Claims: f.claims, Receipts: f.receipts(), Progress: f.progress,
 	}
 	maps.Copy(r.Services, f.own)
 	if f.self != nil {
@@ -185,7 +186,7 @@ func (f *Fleet) nodeView(now time.Time, n *topology.Node) NodeView {
 	nv.Draining, nv.Why = f.drained(now, n.Name, n.POP.Name)
 	if n.Name == f.name {
 		maps.Copy(nv.Services, f.own)
-		nv.Claims, nv.Claimed, nv.Heard = f.claims, now, true
+		nv.Claims, nv.Claimed, nv.Heard, nv.Progress = f.claims, now, true, f.progress
 		return nv
 	}
 	w, ok := f.heard[n.Name]
@@ -193,7 +194,7 @@ func (f *Fleet) nodeView(now time.Time, n *topology.Node) NodeView {
 		return nv
 	}
 	maps.Copy(nv.Services, w.rec.Services)
-	nv.Claims, nv.Claimed = w.rec.Claims, w.at
+	nv.Claims, nv.Claimed, nv.Progress = w.rec.Claims, w.at, w.rec.Progress
 	_, nv.Heard = f.fresh(now, n.Name)
 	nv.Knows = f.knownTo(now, &w.rec)
 	if nv.Heard && w.rec.Draining && !nv.Draining && !f.lifted(now, n.Name) && !f.lifted(now, n.POP.Name) {
@@ -258,7 +259,7 @@ func sameView(a, b *View) bool {
 	}
 	for name, na := range a.Nodes {
 		nb := b.Nodes[name]
-		if na.Draining != nb.Draining || na.Why != nb.Why || na.Heard != nb.Heard || na.Knows != nb.Knows ||
+		if na.Draining != nb.Draining || na.Why != nb.Why || na.Heard != nb.Heard || na.Knows != nb.Knows || !na.Progress.same(nb.Progress) ||
 			!slices.Equal(na.Claims, nb.Claims) || !sameServices(na.Services, nb.Services) {
 			return false
 		}

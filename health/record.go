@@ -17,6 +17,7 @@ type Record struct {
 	Receipts    []Receipt      // in order of nodes
 	Draining    bool           // an intent drains it
 	Why         string         // the intent's reason
+	Progress    Progress       // how far its drain has come; Requests are of the second before the record was made
 }
 
 // Observation is what a node's own probes say of a service of another POP.

@@ -105,6 +105,7 @@ type NodeView struct {
 	Services map[Service]ServiceView `json:"services"`
 	Draining bool                    `json:"draining,omitempty"` // by an intent, on the node or its POP
 	Why      string                  `json:"why,omitempty"`      // the intent's reason
+	Progress Progress                `json:"progress,omitzero"`  // how far its drain has come, by its own word
 	Claims   []netip.Prefix          `json:"claims,omitempty"`   // anycast prefixes it says it announces
 	Claimed  time.Time               `json:"claimed"`            // when we last heard that
 	Heard    bool                    `json:"heard"`              // its own word is fresh enough to count

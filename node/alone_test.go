@@ -15,7 +15,7 @@ type seenDaemon struct{ view *health.View }
 
 func (d *seenDaemon) Apply(*control.Snapshot) error { return nil }
 func (d *seenDaemon) SetView(v *health.View)        { d.view = v }
-func (d *seenDaemon) LastRequest() time.Time        { return time.Time{} }
+func (d *seenDaemon) traffic() traffic              { return traffic{} }
 func (d *seenDaemon) Run(context.Context) error     { return nil }
 func (d *seenDaemon) Drain(context.Context) error   { return nil }
 

@@ -19,7 +19,13 @@ import (
 type daemon interface {
 	Apply(snap *control.Snapshot) error // all or nothing: a refused Snapshot changes nothing
 	SetView(v *health.View)             // never blocks
-	LastRequest() time.Time
+	traffic() traffic
+}
+
+// traffic is what clients ask of a daemon on anycast addresses.
+type traffic struct {
+	last  time.Time // zero: never
+	total uint64
 }
 
 // dnsDaemon makes a dnsd.Server take whole Snapshots.
@@ -28,6 +34,8 @@ type dnsDaemon struct {
 	node string
 	mmdb string // path; empty for none
 }
+
+func (d *dnsDaemon) traffic() traffic { return traffic{d.LastRequest(), d.Requests()} }
 
 // Apply gives the name server its zones, steering and geodata.
 func (d *dnsDaemon) Apply(snap *control.Snapshot) error {
@@ -85,6 +93,8 @@ type webDaemon struct {
 	*popd.Server
 	node string
 }
+
+func (d *webDaemon) traffic() traffic { return traffic{d.LastRequest(), d.Requests()} }
 
 // Apply gives the cache its sites.
 func (d *webDaemon) Apply(snap *control.Snapshot) error {

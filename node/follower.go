@@ -35,6 +35,7 @@ type follower struct {
 	apply   func(*control.Snapshot) error // takes the hub's Snapshot
 	view    func(*health.View)            // takes the hub's View; the first one says that the hub is there
 	left    func()                        // the hub is away
+	restart func() error                  // begins anew; nil where the process cannot
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -100,6 +101,9 @@ func (f *follower) follow(ctx context.Context, conn net.Conn) (joined bool, err 
 			joined = true
 			f.log.Info("joined the hub", "socket", f.socket)
 		}
+		if u.Restart {
+			f.begin()
+		}
 		if u.View != nil { // it is small, and clients wait for it
 			f.view(u.View)
 		}
@@ -117,6 +121,17 @@ func (f *follower) follow(ctx context.Context, conn net.Conn) (joined bool, err 
 	conn.Close()
 	sender.Wait()
 	return joined, err
+}
+
+// begin has the process begin anew.
+func (f *follower) begin() {
+	err := errors.New("it was not started as a process that can")
+	if f.restart != nil {
+		err = f.restart()
+	}
+	if err != nil {
+		f.log.Error("not restarted", "error", err)
+	}
 }
 
 // report tells the hub how the daemon is, every half second and on each change, until ctx is done or the hub is gone.

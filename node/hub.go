@@ -32,27 +32,36 @@ type hub struct {
 	admin  *admin.Server
 	since  time.Time
 
+	metrics  *metrics
+	adopting sync.Mutex           // held while a Snapshot is taken; taken before all other locks
+	held     atomic.Pointer[Held] // nil while nothing is
+
 	snap   atomic.Pointer[control.Snapshot]
 	claims chan []netip.Prefix // capacity 1: the newest claims of bgpd, on their way to the judge
+	moved  chan struct{}       // capacity 1: bgpd's drain has come a step further
 
-	mu    sync.Mutex // guards ports and what they hold
+	mu    sync.Mutex // guards the following, and what the ports hold
 	ports map[health.Service]*port
+	meter meter
 }
 
 // newHub wires a hub. Each of its parts that opens sockets says so to ready.
 func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []daemon, ready *gate) (*hub, error) {
-	h := &hub{o: o, self: self, inside: inside, ports: map[health.Service]*port{}, claims: make(chan []netip.Prefix, 1), since: o.now()}
+	h := &hub{o: o, self: self, inside: inside, ports: map[health.Service]*port{}, claims: make(chan []netip.Prefix, 1), moved: make(chan struct{}, 1), since: o.now()}
 	if err := checkSize(snap); err != nil {
 		return nil, err
 	}
 	h.snap.Store(snap)
 	h.judge = newJudge(snap.Topology, self, o)
 	var err error
+	if h.metrics, err = newMetrics(o.Registry); err != nil {
+		return nil, err
+	}
 	ready.waiting += 2
 	if h.bgp, err = bgpd.New(bgpd.Options{
 		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors, Kernel: o.Kernel,
 		Logger: o.Logger, Events: o.Events, Registerer: o.Registry, Now: o.Now,
-		OnClaims: h.claimed, Quiet: h.lastRequest, Ready: func([]string) { ready.listens(nil) },
+		OnClaims: h.claimed, OnProgress: func() { notify(h.moved) }, Quiet: h.lastRequest, Requests: h.requests, Ready: func([]string) { ready.listens(nil) },
 	}); err != nil {
 		return nil, err
 	}
@@ -66,6 +75,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 		return nil, err
 	}
 	h.routes()
+	h.loadIntents()
 	h.judge.onView = h.viewed
 	h.judge.onRecord = h.pools.ownChanged
 	h.viewed(h.judge.seen.Load())
@@ -99,25 +109,21 @@ func (h *hub) takeClaims(ctx context.Context) error {
 
 // reload takes a Snapshot that the watcher has read. What cannot be applied whole is not applied at all.
 func (h *hub) reload(snap *control.Snapshot, err error) {
-	if err == nil {
-		err = h.adopt(snap)
-	}
 	if err != nil {
-		h.o.Logger.Error("configuration refused; the last one stays in force", "error", err)
-		h.o.Events.Add(event.Event{Kind: event.Config, Subject: "snapshot", State: "refused", Cause: err.Error()})
+		h.adopting.Lock()
+		defer h.adopting.Unlock()
+		h.release()
+		h.refused(err)
 		return
 	}
-	h.o.Events.Add(event.Event{Kind: event.Config, Subject: "snapshot", State: "applied", Detail: map[string]string{"digest": snap.Digest}})
+	_, _ = h.take(snap, false) // a refusal has been reported
 }
 
 // adopt puts a Snapshot in force here: first the daemons of this process, then the speaker; if one of them refuses, the
 // others get the old one back, which they had taken before. Daemons that run apart get it by the link and refuse, if
-// they must, for themselves; that is an event. It is called by the watcher's goroutine alone.
+// they must, for themselves; that is an event. It is called with adopting held.
 func (h *hub) adopt(snap *control.Snapshot) error {
 	old := h.snap.Load()
-	if snap.Digest == old.Digest {
-		return nil
-	}
 	if err := h.fits(old, snap); err != nil {
 		return err
 	}
@@ -188,7 +194,7 @@ func (h *hub) run(ctx context.Context) error {
 		part("gossip", h.pools.run),
 		part("admin", h.admin.Run),
 		part("control", h.watch),
-		h.takeClaims,
+		h.takeClaims, h.followDrain, h.keepIntents,
 	)
 }
 

@@ -45,6 +45,7 @@ type judge struct {
 
 	onView   func(*health.View) // called under mu, in order; must not block
 	onRecord func()             // our own record has changed and wants gossip; called under mu, must not block
+	intended chan struct{}      // capacity 1: an intent has changed
 
 	seen atomic.Pointer[health.View] // the newest View, for readers that must not wait for mu
 
@@ -67,7 +68,7 @@ func newJudge(topo *topology.Topology, self *topology.Node, o *Options) *judge {
 	j := &judge{
 		topo: topo, self: self, net: o.Net, now: o.now, log: o.Logger, events: o.Events,
 		fleet: health.NewFleet(topo, self.Name), own: map[health.Service]*ownService{},
-		onView: func(*health.View) {}, onRecord: func() {},
+		onView: func(*health.View) {}, onRecord: func() {}, intended: make(chan struct{}, 1),
 	}
 	if o.Incarnation != 0 {
 		j.fleet.SetIncarnation(o.Incarnation)
@@ -142,7 +143,9 @@ func (j *judge) merge(r health.Record) {
 func (j *judge) mergeIntents(all []health.Intent) {
 	j.change(func(now time.Time) {
 		for _, i := range all {
-			j.fleet.MergeIntent(now, i)
+			if j.fleet.MergeIntent(now, i) {
+				notify(j.intended)
+			}
 		}
 	})
 }
@@ -283,6 +286,16 @@ func (j *judge) setClaims(claims []netip.Prefix) {
 	})
 }
 
+// setProgress notes how far this node's drain is. The requests of the last second are gossiped with the next record.
+func (j *judge) setProgress(p health.Progress) {
+	j.change(func(now time.Time) {
+		j.fleet.SetProgress(now, p)
+		if was := j.seen.Load().Nodes[j.self.Name].Progress; was.Step != p.Step {
+			j.onRecord()
+		}
+	})
+}
+
 // record is this node's own word, encoded for gossip.
 func (j *judge) record() ([]byte, error) {
 	j.mu.Lock()
@@ -304,6 +317,7 @@ func (j *judge) wish(req IntentRequest) (held health.Intent) {
 	j.events.Add(event.Event{Kind: event.Intent, Subject: req.Target, State: state, Cause: req.Why, Detail: map[string]string{"by": req.By}})
 	j.change(func(now time.Time) {
 		held = j.fleet.SetIntent(now, intent)
+		notify(j.intended)
 		j.onRecord()
 	})
 	return held

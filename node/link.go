@@ -41,6 +41,8 @@ type update struct {
 	Files map[string][]byte `json:"files,omitempty"` // the Snapshot as its documents
 	View  *health.View      `json:"view,omitempty"`
 
+	Restart bool `json:"restart,omitempty"` // the daemon is to begin anew
+
 	Refuse string `json:"refuse,omitempty"` // the hub does not want this daemon, and why; the connection ends
 }
 
@@ -51,6 +53,7 @@ type report struct {
 	Ready    bool           `json:"ready"`    // it listens
 	Draining bool           `json:"draining"` // it wants no new clients
 	Last     time.Time      `json:"last"`     // when its last client request on an anycast address arrived
+	Requests uint64         `json:"requests"` // how many there were of those
 	Refused  string         `json:"refused,omitempty"`
 	Pid      int            `json:"pid,omitempty"`
 }
@@ -72,6 +75,7 @@ func (m *mailbox) put(u update) {
 	if u.View != nil {
 		m.next.View = u.View
 	}
+	m.next.Restart = m.next.Restart || u.Restart
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:

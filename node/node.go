@@ -52,6 +52,7 @@ type Options struct {
 	Neighbors []speaker.Neighbor   // a lab's; nil means the topology's
 	Kernel    bool                 // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
 	Ready     func(addrs []string) // called once everything listens
+	Restart   func() error         // has the process drain and begin anew, and returns at once; nil where it cannot
 	Logger    *slog.Logger         // nil discards
 	Events    *event.Ring          // nil keeps one of its own
 	Registry  *prometheus.Registry // nil keeps one of its own
@@ -105,8 +106,11 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 func (o *Options) load() (*control.Snapshot, error) {
 	snap, err := control.Load(o.Dir)
 	var mistakes *conf.Problems
-	if err == nil || errors.As(err, &mistakes) || o.State == "" {
-		return snap, err
+	switch {
+	case err == nil:
+		return o.allowed(snap), nil
+	case errors.As(err, &mistakes) || o.State == "":
+		return nil, err
 	}
 	snap, savedErr := control.LoadSaved(o.State)
 	switch {

@@ -50,9 +50,9 @@ func runAll(ctx context.Context, parts ...func(context.Context) error) error {
 	}
 }
 
-// ends reports whether an error is only the end of its context.
+// ends reports whether an error is only the end of its context, or the cause of that.
 func ends(ctx context.Context, err error) bool {
-	return err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err())
+	return err == nil || ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }
 
 // gate tells once that all parts of a process listen: only then is it ready, and a port that is in use is an error

@@ -25,9 +25,9 @@ const (
 
 // port is where a daemon is attached to the hub, by a socket or by a function call.
 type port struct {
-	sink func(update)     // must not block
-	last func() time.Time // of its last client request; nil where it is in what it said
-	said report
+	sink    func(update)   // must not block
+	traffic func() traffic // nil where it is in what it said
+	said    report
 }
 
 // attach joins a daemon to the hub. The sink gets the present Snapshot and View at once, then each newer one.
@@ -85,18 +85,17 @@ func (h *hub) lost(s health.Service, cause error) {
 	h.mu.Unlock()
 }
 
-// lastRequest is when the last client request on an anycast address reached any daemon of this node.
-func (h *hub) lastRequest() time.Time {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var last time.Time
+// clients is what clients ask of the daemons of this node on anycast addresses. It is called with mu held.
+func (h *hub) clients() traffic {
+	var all traffic
 	for _, p := range h.ports {
-		last = later(last, p.said.Last)
-		if p.last != nil {
-			last = later(last, p.last())
+		one := traffic{p.said.Last, p.said.Requests}
+		if p.traffic != nil {
+			one = p.traffic()
 		}
+		all.last, all.total = later(all.last, one.last), all.total+one.total
 	}
-	return last
+	return all
 }
 
 // acceptLinks serves the daemons that run in processes of their own.

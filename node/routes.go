@@ -11,6 +11,7 @@ import (
 	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/bgpd"
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/obs"
 )
 
@@ -22,6 +23,8 @@ type Status struct {
 	Digest string `json:"digest"`
 
 	Diverged string `json:"diverged,omitempty"` // the nodes whose configuration is another, for a minute already
+
+	Held *Held `json:"held,omitempty"` // a configuration that waits for `apply --force`
 
 	Since   time.Time                 `json:"since"`
 	Now     time.Time                 `json:"now"`
@@ -38,7 +41,8 @@ type IntentRequest struct {
 	Drain  bool          `json:"drain"`  // false lifts a drain
 	Why    string        `json:"why,omitempty"`
 	By     string        `json:"by,omitempty"`
-	For    time.Duration `json:"for,omitempty"` // 0 means until lifted
+	For    time.Duration `json:"for,omitempty"`   // 0 means until lifted
+	Force  bool          `json:"force,omitempty"` // although more POPs would be drained than the topology allows
 }
 
 // routes hangs the hub's API on the admin socket.
@@ -46,6 +50,8 @@ func (h *hub) routes() {
 	h.admin.Handle("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, h.status()) })
 	h.admin.Handle("GET /v1/events", admin.Events(h.o.Events).ServeHTTP)
 	h.admin.Handle("POST /v1/intents", h.serveIntent)
+	h.admin.Handle("POST /v1/apply", h.serveApply)
+	h.admin.Handle("POST /v1/restart", h.serveRestart)
 	bgpRoutes(h.admin, h.bgp)
 	h.admin.Handle("GET /metrics", obs.Handler(h.o.Registry, h.o.Logger).ServeHTTP)
 }
@@ -54,8 +60,8 @@ func (h *hub) status() Status {
 	snap := h.snap.Load()
 	st := Status{
 		Node: h.self.Name, POP: h.self.POP.Name, Config: snap.Topology.Name, Digest: snap.Digest, Since: h.since, Now: h.o.now(),
-		Links: map[health.Service]string{}, View: h.judge.seen.Load(), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
-		Intents: h.judge.intents(), Diverged: h.pools.census.reported(),
+		Links: map[health.Service]string{}, View: withProgress(h.judge.seen.Load(), h.bgp.Progress()), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
+		Intents: h.judge.intents(), Diverged: h.pools.census.reported(), Held: h.held.Load(),
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,10 +96,33 @@ func (h *hub) serveIntent(w http.ResponseWriter, r *http.Request) {
 	case req.For < 0:
 		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("drain for %v", req.For), "want a time to come, or none: until lifted")
 	default:
+		if err := tooMany(topo, h.judge.intents(), req.Target, h.o.now()); err != nil && req.Drain && !req.Force {
+			admin.Refuse(w, http.StatusConflict, err, "undrain first, or insist with --force")
+			return
+		}
 		intent := h.judge.wish(req)
 		h.pools.send(intentKey, encodeIntents([]health.Intent{intent}))
 		admin.Reply(w, intent)
 	}
+}
+
+// serveRestart has every daemon of this node begin anew. Each drains first, as after a signal.
+func (h *hub) serveRestart(w http.ResponseWriter, _ *http.Request) {
+	if h.o.Restart == nil {
+		admin.Refuse(w, http.StatusNotImplemented, fmt.Errorf("node %q cannot restart itself", h.self.Name), "restart its service")
+		return
+	}
+	h.o.Events.Add(event.Event{Kind: event.Process, Subject: h.self.Name, State: "restarting", Cause: "asked for"})
+	h.mu.Lock()
+	for _, p := range h.ports {
+		p.sink(update{Restart: true})
+	}
+	h.mu.Unlock()
+	if err := h.o.Restart(); err != nil {
+		admin.Refuse(w, http.StatusNotImplemented, err, "restart its service")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // bgpRoutes hangs the looking glass of a speaker on an admin socket.

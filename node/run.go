@@ -56,7 +56,7 @@ func (n *Node) Run(ctx context.Context) error {
 // inProcess is the link as a function call. It carries Views alone: adopt gives the daemons of its own process their
 // Snapshot itself, since it wants to hear a refusal.
 func inProcess(d daemon) port {
-	return port{last: d.LastRequest, sink: func(u update) {
+	return port{traffic: d.traffic, sink: func(u update) {
 		if u.View != nil {
 			d.SetView(u.View)
 		}

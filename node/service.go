@@ -96,7 +96,7 @@ func NewService(o Options, kind health.Service) (*Service, error) {
 	}
 	s.follower = &follower{
 		socket: o.Hub, service: kind, node: self.Name, log: o.Logger, changed: s.changed,
-		state: s.report, apply: s.taken, view: s.viewed, left: s.left,
+		state: s.report, apply: s.taken, view: s.viewed, left: s.left, restart: o.Restart,
 	}
 	return s, nil
 }
@@ -139,7 +139,8 @@ func (s *Service) ready(_ health.Service, addrs []string) {
 }
 
 func (s *Service) report() report {
-	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: s.daemon.LastRequest()}
+	clients := s.daemon.traffic()
+	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: clients.last, Requests: clients.total}
 }
 
 // viewed takes a View of the hub.

@@ -28,6 +28,7 @@ func (s *Speaker) status() Status {
 	if st.View == nil {
 		st.View = bgpd.StandaloneView(0, st.Now, s.tracker.View(), s.wishes.now())
 	}
+	st.View = withProgress(st.View, s.bgp.Progress())
 	if i := s.wishes.now(); i.InForce(st.Now) {
 		st.Intents = []health.Intent{i}
 	}
@@ -48,7 +49,7 @@ func (s *Speaker) serveIntent(w http.ResponseWriter, r *http.Request) {
 		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("drain for %v", req.For), "want a time to come, or none: until lifted")
 		return
 	}
-	intent := health.Intent{Target: bgpd.StandaloneNode, Kind: health.IntentDrain, Why: req.Why, By: req.By, Lifted: !req.Drain, Set: time.Now()}
+	intent := health.Intent{Target: req.Target, Kind: health.IntentDrain, Why: req.Why, By: req.By, Lifted: !req.Drain, Set: time.Now()}
 	if req.For > 0 {
 		intent.Expires = intent.Set.Add(req.For)
 	}

@@ -30,6 +30,7 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request) {
 	defer s.count()()
 	if anycast, _ := r.Context().Value(anycastKey{}).(bool); anycast {
 		s.lastAny.Store(s.o.Now().UnixNano())
+		s.clients.Add(1)
 	}
 	c := s.config.Load()
 	if upstream.Looped(r.Header, c.loopID, "") {

@@ -38,9 +38,10 @@ type Server struct {
 	config   atomic.Pointer[config] // nil before the first Apply
 	view     atomic.Pointer[health.View]
 	draining atomic.Bool
-	busy     atomic.Int64 // requests being answered, health probes excepted
-	last     atomic.Int64 // when the last request came, Unix nanoseconds, health probes excepted
-	lastAny  atomic.Int64 // the same for client requests on anycast addresses alone
+	busy     atomic.Int64  // requests being answered, health probes excepted
+	last     atomic.Int64  // when the last request came, Unix nanoseconds, health probes excepted
+	lastAny  atomic.Int64  // the same for client requests on anycast addresses alone
+	clients  atomic.Uint64 // how many those were
 
 	mu      sync.Mutex // guards the following; held by Apply and, to claim the run, by Run
 	running bool
@@ -102,6 +103,9 @@ func (s *Server) LastRequest() time.Time {
 	}
 	return time.Time{}
 }
+
+// Requests is how many client requests arrived on an anycast address, counted as for LastRequest.
+func (s *Server) Requests() uint64 { return s.clients.Load() }
 
 // Run opens the sockets, calls Options.Ready, and serves until ctx is done; then it stops at once, mid-answer if need
 // be. It returns nil on ctx end, and an error that names the address if one cannot be opened. It runs at most once at a

@@ -31,6 +31,7 @@ type Topology struct {
 	Anycast  Anycast
 	POPs     []*POP // in file order; a POP's index here is its number everywhere
 	Health   Health
+	Drain    Drain
 	Internet Internet
 }
 

@@ -9,8 +9,8 @@
 //	                             of our illness; of several that want out, one leaves each Stagger
 //	                             comes back when fewer than MinPOPs well ones announce it: fail open; one that was
 //	                             kept for that leaves Linger after the others are well again
-//	wish (drain, shutdown)       GSHUT (RFC 8326), then withdrawn when no client has asked for a while; a drain stays
-//	                             at GSHUT while no other healthy node announces
+//	wish (drain, shutdown)       down a ladder: DNS first, GSHUT (RFC 8326), withdrawn when no client has asked for a
+//	                             while; a drain stays at GSHUT while no other healthy node announces
 //	else                         announced
 //
 // over which lies the flap budget (see Account). An origin that fails, or anything else that all POPs share, is never a
@@ -52,33 +52,6 @@ const (
 	GSHUT     State = "gshut"
 )
 
-// Quiet says when a drain may withdraw what it has marked with GSHUT.
-type Quiet struct {
-	For time.Duration // no client request for this long; 0 means 1 s
-	Min time.Duration // at least this long after GSHUT, for the neighbours to move; 0 means 300 ms
-	Max time.Duration // at most this long after GSHUT, clients or not; 0 means 30 s
-}
-
-// WithDefaults fills in what is zero.
-func (q Quiet) WithDefaults() Quiet {
-	if q.For == 0 {
-		q.For = time.Second
-	}
-	if q.Min == 0 {
-		q.Min = 300 * time.Millisecond
-	}
-	if q.Max == 0 {
-		q.Max = 30 * time.Second
-	}
-	return q
-}
-
-// Drain is how far the drain of a prefix has come.
-type Drain struct {
-	Since time.Time // when GSHUT was wanted first
-	Gone  bool      // it was withdrawn; it stays so until the drain is lifted
-}
-
 // Input is all that a decision depends on. Nothing in it is changed.
 type Input struct {
 	Topology *topology.Topology
@@ -86,9 +59,8 @@ type Input struct {
 	View     *health.View // nil knows nothing: no anycast prefix is announced
 	Now      time.Time
 
-	Stopping    bool      // this process is on its way out
-	LastRequest time.Time // the last client request on an anycast address; zero means there was none
-	Quiet       Quiet
+	Stopping    bool                     // this process is on its way out
+	LastRequest time.Time                // the last client request on an anycast address; zero means there was none
 	Drains      map[netip.Prefix]Drain   // as the last Output returned them
 	Ledger      map[netip.Prefix]Account // as the last Output returned it
 	Alone       bool                     // other POPs are unknown to us, not absent: withdraw for soft causes, too
@@ -102,24 +74,26 @@ type Want struct {
 	NextHop          netip.Addr // the node's unicast address of the family; the zero Addr if it has none
 	State            State
 	Reason           string
-	Since            time.Time // when the cause arose, by the clock of the node; zero if nothing caused it
-	Kept             bool      // announced although a cause speaks against it
+	Since            time.Time   // when the cause arose, by the clock of the node; zero if nothing caused it
+	Kept             bool        // announced although a cause speaks against it
+	Step             health.Step // how far its drain has come
 	Anycast          bool
 	Communities      []uint32
 	LargeCommunities [][3]uint32 // ASN:1:INDEX of the POP on anycast routes, so that a looking glass tells POPs apart
+	Prepend          int         // how often our ASN stands in the path once more
 }
 
 // Output is the whole wanted set, unicast prefixes first, then anycast ones in the file's order.
 type Output struct {
-	Wants  []Want
-	Drains map[netip.Prefix]Drain   // for the next Input
-	Ledger map[netip.Prefix]Account // for the next Input
-	Next   time.Time                // when time alone may change the decision; zero means never
+	Wants    []Want
+	Drains   map[netip.Prefix]Drain   // for the next Input
+	Ledger   map[netip.Prefix]Account // for the next Input
+	Progress health.Progress          // of the node's drain; its Requests are not known here
+	Next     time.Time                // when time alone may change the decision; zero means never
 }
 
 // Decide returns what the node should announce now.
 func Decide(in Input) Output {
-	in.Quiet = in.Quiet.WithDefaults()
 	out := Output{Drains: map[netip.Prefix]Drain{}, Ledger: map[netip.Prefix]Account{}}
 	for _, p := range in.Node.POP.Unicast {
 		out.Wants = append(out.Wants, Want{Prefix: p, NextHop: nextHop(in.Node, p), State: Announced, Reason: "the POP's own addresses"})
@@ -132,7 +106,8 @@ func Decide(in Input) Output {
 		}
 		d, done := decided[inside]
 		if !done {
-			d = newGroup(&in, inside, p).decide()
+			g := newGroup(&in, inside, p)
+			d = overtaken(&in, g.decide(), g.prefixes)
 			decided[inside] = d
 		}
 		out.Ledger[p] = d.account
@@ -147,11 +122,13 @@ func Decide(in Input) Output {
 			Prefix: p, NextHop: nextHop(in.Node, p), State: d.state, Reason: d.reason, Since: d.since, Kept: d.kept, Anycast: true,
 			LargeCommunities: [][3]uint32{{in.Topology.ASN, 1, uint32(in.Node.POP.Index)}},
 		}
+		w.Step, _ = d.drain.Step()
 		if d.state == GSHUT {
-			w.Communities = []uint32{GracefulShutdown}
+			avoid(&in, &w)
 		}
 		out.Wants = append(out.Wants, w)
 	}
+	out.Progress = progress(out.Wants, out.Drains)
 	return out
 }
 
@@ -189,11 +166,14 @@ func nextHop(n *topology.Node, p netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
+// Attracts reports whether others may count on the route: it is announced and not on its way out.
+func (w Want) Attracts() bool { return w.Anycast && w.State == Announced && w.Step == health.NoStep }
+
 // Claims lists the anycast prefixes that attract clients: those that are announced and not on their way out.
 func (o Output) Claims() []netip.Prefix {
 	var all []netip.Prefix
 	for _, w := range o.Wants {
-		if w.Anycast && w.State == Announced {
+		if w.Attracts() {
 			all = append(all, w.Prefix)
 		}
 	}

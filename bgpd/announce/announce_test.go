@@ -15,9 +15,9 @@ import (
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // network has three POPs (ams with two nodes), one prefix of each family with both services in it, and a second pair
-// of prefixes in which DNS alone lives.
+// of prefixes in which DNS alone lives. Its drains do not wait for name servers: that has tests of its own.
 func network() *topology.Topology {
-	t := &topology.Topology{Name: "test", ASN: 64500}
+	t := &topology.Topology{Name: "test", ASN: 64500, Drain: topology.Drain{DNS: -1}}
 	for _, p := range []string{"192.0.2.0/24", "2001:db8:53::/48", "198.51.100.0/24", "2001:db8:54::/48"} {
 		t.Anycast.Prefixes = append(t.Anycast.Prefixes, netip.MustParsePrefix(p))
 	}
@@ -196,49 +196,4 @@ func TestCommunities(t *testing.T) {
 	if got := out.Claims(); len(got) != 0 {
 		t.Errorf("claims %v while leaving", got)
 	}
-}
-
-// A drain goes through its phases by the clock and the clients' silence, and back when it is lifted.
-func TestDrainPhases(t *testing.T) {
-	topo, start := network(), epoch
-	in := Input{Topology: topo, Node: topo.Node("ams1"), View: fleet(topo, start), Now: start, Stopping: true, LastRequest: start.Add(-10 * time.Millisecond)}
-	step := func(at, lastRequest time.Duration, want State, next time.Duration) {
-		t.Helper()
-		in.Now, in.LastRequest = start.Add(at), start.Add(lastRequest)
-		out := Decide(in)
-		in.Drains = out.Drains
-		for _, w := range out.Wants[2:] {
-			if w.State != want {
-				t.Errorf("at %v: %v is %s (%s), want %s", at, w.Prefix, w.State, w.Reason, want)
-			}
-		}
-		if next == 0 && !out.Next.IsZero() || next != 0 && !out.Next.Equal(start.Add(next)) {
-			t.Errorf("at %v: next %v, want start+%v", at, out.Next, next)
-		}
-		if out.Drained() != (want == Withdrawn) {
-			t.Errorf("at %v: drained is %v", at, out.Drained())
-		}
-	}
-	step(0, -10*time.Millisecond, GSHUT, 990*time.Millisecond)
-	step(500*time.Millisecond, 400*time.Millisecond, GSHUT, 1400*time.Millisecond)
-	step(1400*time.Millisecond, 400*time.Millisecond, Withdrawn, 0)
-	step(1500*time.Millisecond, 1450*time.Millisecond, Withdrawn, 0) // a straggler does not bring it back
-
-	in.Stopping = false
-	step(2*time.Second, 1450*time.Millisecond, Announced, 0)
-	if len(in.Drains) != 0 {
-		t.Errorf("drains %v are left after it was lifted", in.Drains)
-	}
-	in.Stopping = true
-	start = start.Add(time.Minute)
-	step(0, -time.Hour, GSHUT, 300*time.Millisecond) // silent all along: still time for the neighbours to move
-	step(300*time.Millisecond, -time.Hour, Withdrawn, 0)
-
-	in.Stopping = false
-	step(time.Second, -time.Hour, Announced, 0)
-	in.Stopping = true
-	start = start.Add(time.Minute)
-	step(0, 0, GSHUT, time.Second)
-	step(29*time.Second, 29*time.Second, GSHUT, 30*time.Second) // never silent: at last it goes all the same
-	step(30*time.Second, 30*time.Second, Withdrawn, 0)
 }

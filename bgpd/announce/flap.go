@@ -73,7 +73,7 @@ func (g *group) enter(d decision) decision {
 		d.state, d.kept, account.State = was, was != Withdrawn, was
 		d.reason += fmt.Sprintf("; held back by the flap budget for %v", until.Sub(now).Round(time.Second))
 		d.next = earlier(d.next, until)
-		d.drain.Gone = d.drain.Gone && was == Withdrawn
+		d.drain = d.drain.heldAt(was)
 		cost = 0
 	}
 	account.Penalty += cost

@@ -264,35 +264,6 @@ func wanted(in *Input, wish []judged) (why string, since time.Time, draining boo
 	return "", time.Time{}, false
 }
 
-// shed is the way out that loses nobody: GSHUT first, and away when the clients have gone. Where nobody else is left to
-// take them, a drain goes no further than GSHUT, and comes back to it: the prefix is never gone by a wish. Only a
-// process that stops goes all the way.
-func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since time.Time) decision {
-	d := in.Drains[prefixes[0]]
-	if d.Since.IsZero() {
-		d.Since = in.Now
-	}
-	if !in.Stopping && !in.Alone && !relieved(in, inside, prefixes) {
-		d.Gone = false
-		return decision{state: GSHUT, kept: true, reason: why + "; kept, fail open: no other healthy node announces", since: since, drain: d}
-	}
-	if d.Gone {
-		return decision{state: Withdrawn, reason: why, since: since, drain: d}
-	}
-	calm := d.Since.Add(in.Quiet.Min)
-	if silent := in.LastRequest.Add(in.Quiet.For); silent.After(calm) {
-		calm = silent
-	}
-	if limit := d.Since.Add(in.Quiet.Max); calm.After(limit) {
-		calm = limit
-	}
-	if in.Now.Before(calm) {
-		return decision{state: GSHUT, reason: why + "; waiting until no client asks", since: since, drain: d, next: calm}
-	}
-	d.Gone = true
-	return decision{state: Withdrawn, reason: fmt.Sprintf("%s; quiet after %v", why, in.Now.Sub(d.Since).Round(time.Millisecond)), since: since, drain: d}
-}
-
 // relieved reports whether another node, of this POP or another, that is well announces the prefixes and has told us that
 // it knows of our drain: two that drain in the same moment must not each count on the other. Once we have gone it is
 // enough that one announces.
@@ -301,7 +272,7 @@ func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
 	if in.without&drainFloor != 0 {
 		return true
 	}
-	gone := in.Drains[prefixes[0]].Gone
+	gone := !in.Drains[prefixes[0]].Gone.IsZero()
 	return g.announcedBy(func(n health.NodeView) bool {
 		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.knows(n))
 	})

@@ -22,11 +22,12 @@ type Route struct {
 	NextHop          netip.Addr // the zero Addr means our end of each session
 	Communities      []uint32   // RFC 1997
 	LargeCommunities [][3]uint32
-	MED              uint32 // 0 sends none
+	MED              uint32   // 0 sends none
+	ASPath           []uint32 // what is in the path before our ASN is put there: our ASN again prepends
 }
 
 func (r Route) equal(o Route) bool {
-	return r.Prefix == o.Prefix && r.NextHop == o.NextHop && r.MED == o.MED &&
+	return r.Prefix == o.Prefix && r.NextHop == o.NextHop && r.MED == o.MED && slices.Equal(r.ASPath, o.ASPath) &&
 		slices.Equal(r.Communities, o.Communities) && slices.Equal(r.LargeCommunities, o.LargeCommunities)
 }
 
@@ -73,6 +74,9 @@ func toPath(r Route, withdraw bool) (*api.Path, error) {
 		attrs = append(attrs, &api.NextHopAttribute{NextHop: hop.String()})
 	} else {
 		attrs = append(attrs, &api.MpReachNLRIAttribute{Family: family(false), NextHops: []string{hop.String()}, Nlris: []*anypb.Any{packed}})
+	}
+	if len(r.ASPath) > 0 {
+		attrs = append(attrs, &api.AsPathAttribute{Segments: []*api.AsSegment{{Type: api.AsSegment_AS_SEQUENCE, Numbers: r.ASPath}}})
 	}
 	if r.MED != 0 {
 		attrs = append(attrs, &api.MultiExitDiscAttribute{Med: r.MED})

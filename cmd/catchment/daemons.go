@@ -35,7 +35,7 @@ func (a *app) part(cmd *cobra.Command, f *daemonFlags, hub string, start func(o 
 		if err != nil {
 			return nil, err
 		}
-		o.State, o.Incarnation, o.Hub, o.Ready = p.State.Dir, p.State.Incarnation, hub, p.Ready
+		o.State, o.Incarnation, o.Hub, o.Ready, o.Restart = p.State.Dir, p.State.Incarnation, hub, p.Ready, p.Restart
 		return start(o)
 	})
 }

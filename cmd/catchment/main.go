@@ -77,10 +77,10 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&a.dir, "config", "c", ".", "the folder with topology.yaml, sites/, zones/, drills/")
 	root.AddCommand(
-		a.check(),
+		a.check(), a.diff(), a.apply(),
 		a.node(), a.dnsd(), a.popd(), a.bgpd(),
 		a.lab(), a.drill(),
-		a.status(), a.drain(), a.undrain(), a.bgp(),
+		a.status(), a.drain(), a.undrain(), a.restart(), a.bgp(),
 		a.keys(), a.schema(), a.doctor(), a.version(),
 	)
 	refuseUnknown(root)

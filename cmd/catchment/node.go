@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -167,8 +168,20 @@ func (a *app) serve(cmd *cobra.Command, f *daemonFlags, name string, start func(
 	// The signals that end other commands drain a daemon first: it must not see its context end at the first one.
 	return daemon.Run(context.WithoutCancel(cmd.Context()), daemon.Options{
 		Name: "catchment", Node: name, State: state, Ready: f.ready, Systemd: daemon.SystemdFrom(os.Getenv),
-		Stderr: a.err, Logger: a.logger(f),
+		Stderr: a.err, Logger: a.logger(f), Exec: beginAnew,
 	}, start)
+}
+
+// beginAnew takes the place of this process with the program that has its name now, which may be a newer one.
+func beginAnew() error {
+	program, err := os.Executable()
+	if err != nil { // a /proc of another namespace does not know this process
+		program, err = exec.LookPath(os.Args[0])
+	}
+	if err == nil {
+		err = syscall.Exec(program, os.Args, os.Environ())
+	}
+	return fmt.Errorf("begin anew as %q: %w", program, err)
 }
 
 func (a *app) node() *cobra.Command {
@@ -186,7 +199,7 @@ func (a *app) node() *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				o.State, o.Incarnation, o.Ready = p.State.Dir, p.State.Incarnation, p.Ready
+				o.State, o.Incarnation, o.Ready, o.Restart = p.State.Dir, p.State.Incarnation, p.Ready, p.Restart
 				return node.New(o)
 			})
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/user"
@@ -105,6 +106,10 @@ func (a *app) printNode(st *node.Status) error {
 	if st.Diverged != "" {
 		fmt.Fprintf(a.out, "ALARM: %s\n\n", st.Diverged)
 	}
+	if st.Held != nil {
+		fmt.Fprintf(a.out, "ALARM: configuration %.12s is held since %s: %s; `catchment apply --force` takes it here\n\n",
+			st.Held.Digest, st.Held.Since.Local().Format(time.DateTime), st.Held.Why)
+	}
 	pops := daemon.NewTable("POP", "DNS", "WEB", "NODES", "ANNOUNCES", "WHY")
 	names := make([]string, 0, len(st.View.POPs))
 	for name := range st.View.POPs {
@@ -143,6 +148,9 @@ func (a *app) printNode(st *node.Status) error {
 		return err
 	}
 	fmt.Fprintln(a.out)
+	if err := a.printDrains(st); err != nil {
+		return err
+	}
 	if err := a.printNeighbors(st.BGP); err != nil {
 		return err
 	}
@@ -151,6 +159,43 @@ func (a *app) printNode(st *node.Status) error {
 		{"catchment undrain " + st.POP, "take them back"},
 		{"catchment bgp rib", "what this node announces and hears"},
 	})
+}
+
+// printDrains prints who wants which POP or node drained and how far its nodes are; nothing without a drain.
+func (a *app) printDrains(st *node.Status) error {
+	t := daemon.NewTable("DRAIN", "NODE", "STEP", "FOR", "REQUESTS/S", "BY", "UNTIL", "WHY")
+	for _, name := range slices.Sorted(maps.Keys(st.View.Nodes)) {
+		v := st.View.Nodes[name]
+		i := slices.IndexFunc(st.Intents, func(i health.Intent) bool {
+			return i.InForce(st.Now) && (i.Target == name || i.Target == v.POP)
+		})
+		if i < 0 && v.Progress.Step == health.NoStep {
+			continue
+		}
+		who := health.Intent{Target: name, Why: "the node is stopping"}
+		if i >= 0 {
+			who = st.Intents[i]
+		}
+		step, since, until := v.Progress.Step.String(), "", "undrain"
+		if v.Progress.Kept {
+			step += " (kept: nobody else announces)"
+		}
+		if !v.Progress.Since.IsZero() {
+			since = max(st.Now.Sub(v.Progress.Since), 0).Round(time.Second / 10).String()
+		}
+		if !who.Expires.IsZero() {
+			until = who.Expires.Local().Format(time.DateTime)
+		}
+		t.Row(who.Target, name, step, since, fmt.Sprint(v.Progress.Requests), who.By, until, who.Why)
+	}
+	if t.Len() == 0 {
+		return nil
+	}
+	if err := a.print(t); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.out)
+	return err
 }
 
 func (a *app) printNeighbors(all []bgpd.NeighborStatus) error {
@@ -163,50 +208,6 @@ func (a *app) printNeighbors(all []bgpd.NeighborStatus) error {
 		t.Row(n.Name, n.Address.String(), fmt.Sprint(n.ASN), n.State, since)
 	}
 	return a.print(t)
-}
-
-func (a *app) drain() *cobra.Command {
-	var t target
-	var why string
-	var long time.Duration
-	cmd := &cobra.Command{
-		Use: "drain POP|NODE", Short: "Move the clients away: DNS and GSHUT first, then withdraw once it is quiet", Args: cobra.ExactArgs(1),
-		Example: `  catchment drain ams --why "new kernel" --for 2h`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.wish(cmd.Context(), &t, node.IntentRequest{Target: args[0], Drain: true, Why: why, By: operator(), For: long})
-		},
-	}
-	cmd.Flags().StringVar(&why, "why", "", "the reason, shown to everyone who asks")
-	cmd.Flags().DurationVar(&long, "for", 0, "lift the drain by itself after this time (default: never)")
-	return targetFlags(cmd, &t)
-}
-
-func (a *app) undrain() *cobra.Command {
-	var t target
-	cmd := &cobra.Command{
-		Use: "undrain POP|NODE", Short: "Take the clients back", Args: cobra.ExactArgs(1), Example: "  catchment undrain ams",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.wish(cmd.Context(), &t, node.IntentRequest{Target: args[0], By: operator()})
-		},
-	}
-	return targetFlags(cmd, &t)
-}
-
-func (a *app) wish(ctx context.Context, t *target, req node.IntentRequest) error {
-	c, err := t.client(ctx)
-	if err != nil {
-		return err
-	}
-	var intent health.Intent
-	if err := c.Post(ctx, "/v1/intents", req, &intent); err != nil {
-		return refused(err)
-	}
-	what := "is draining"
-	if !req.Drain {
-		what = "is no longer draining"
-	}
-	_, err = fmt.Fprintf(a.out, "%s %s; `catchment status` shows how far it is\n", req.Target, what)
-	return err
 }
 
 // operator is who asks, for the record.

@@ -5,6 +5,7 @@
 //	            │
 //	            ├─ first SIGTERM or SIGINT ──► STOPPING=1, Drain (bounded) ──► ctx of Run ends
 //	            ├─ second ──► ctx of Run ends at once
+//	            ├─ Process.Restart ──► Drain, ctx of Run ends, Exec takes the process's place
 //	            └─ Run returns by itself ──► its error ends the process
 //
 // It reads no environment and no clock of its own: cmd hands everything in by Options.
@@ -44,6 +45,10 @@ type Options struct {
 	// without it and says so.
 	StopMax time.Duration
 
+	// Exec takes the place of this process once its daemon has restarted: with the same arguments, from the file that is
+	// there now. Nil means that a daemon cannot restart.
+	Exec func() error
+
 	Systemd Systemd          // where to send notices; the zero value sends none
 	Signals <-chan os.Signal // nil means SIGTERM and SIGINT of this process
 	Stderr  io.Writer        // for Main's message; nil means os.Stderr
@@ -55,10 +60,15 @@ type Options struct {
 type Process struct {
 	State *State // nil without Options.State
 
-	o     Options
+	o       Options
+	restart chan struct{} // capacity 1: the daemon wants to restart
+
 	mu    sync.Mutex // guards ready
 	ready bool
 }
+
+// ErrRestart is the cause of the end of Run's ctx when the process begins anew.
+var ErrRestart = errors.New("is restarting")
 
 // Main runs a daemon as Run does, reports its error on Stderr and returns the exit status.
 func Main(ctx context.Context, o Options, start func(*Process) (Daemon, error)) int {
@@ -79,7 +89,13 @@ func Run(ctx context.Context, o Options, start func(*Process) (Daemon, error)) (
 		defer signal.Stop(signals)
 		o.Signals = signals
 	}
-	p := &Process{o: o}
+	restarts := false
+	defer func() { // after the lock is given up
+		if restarts && err == nil && len(o.Signals) == 0 { // a signal that came meanwhile is obeyed
+			err = WithCode(No, o.Exec())
+		}
+	}()
+	p := &Process{o: o, restart: make(chan struct{}, 1)}
 	if o.State != "" {
 		if p.State, err = OpenState(StateOptions{Dir: o.State, Now: o.Now, Logger: o.Logger}); err != nil {
 			return WithCode(BadInput, err)
@@ -91,7 +107,7 @@ func Run(ctx context.Context, o Options, start func(*Process) (Daemon, error)) (
 		return WithCode(BadInput, err)
 	}
 	defer func() { err = errors.Join(err, p.forget()) }()
-	if err := p.live(ctx, d); err != nil {
+	if restarts, err = p.live(ctx, d); err != nil {
 		if p.isReady() {
 			return WithCode(No, err)
 		}
@@ -137,6 +153,19 @@ func (p *Process) Ready(addrs []string) {
 	p.tell("READY=1")
 }
 
+// Restart asks the process to drain, to end its daemon and to begin anew, as the same process with the same arguments. It
+// returns at once; an error says that it cannot.
+func (p *Process) Restart() error {
+	if p.o.Exec == nil {
+		return fmt.Errorf("%s cannot restart itself", p.o.Name)
+	}
+	select {
+	case p.restart <- struct{}{}:
+	default: // asked already
+	}
+	return nil
+}
+
 func (p *Process) isReady() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,21 +186,36 @@ func (p *Process) tell(state string) {
 	}
 }
 
-// live runs d until it ends, is drained, or must stop.
-func (p *Process) live(ctx context.Context, d Daemon) error {
-	ctx, stop := context.WithCancel(ctx)
+// live runs d until it ends, is drained, or must stop, and reports whether the process is to begin anew.
+func (p *Process) live(ctx context.Context, d Daemon) (restarts bool, err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	stop := func() {
+		if restarts {
+			end(ErrRestart)
+			return
+		}
+		end(nil)
+	}
 	defer stop()
-	beat, end := p.watchdog()
-	defer end()
+	beat, endBeat := p.watchdog()
+	defer endBeat()
 	ran, drained := make(chan error, 1), make(chan error, 1)
 	go func() { ran <- d.Run(ctx) }()
 	draining := false
+	drain := func(limit time.Duration) {
+		draining = true
+		go func() {
+			ctx, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			drained <- d.Drain(ctx)
+		}()
+	}
 	for {
 		select {
 		case err := <-ran:
 			err = unlessStopped(ctx, err)
 			stop() // a drain of what has ended is pointless
-			return errors.Join(err, p.await(drained, draining, "drain"))
+			return restarts && err == nil, errors.Join(err, p.await(drained, draining, "drain"))
 		case err := <-drained:
 			draining = false
 			if err != nil && ctx.Err() == nil {
@@ -179,22 +223,28 @@ func (p *Process) live(ctx context.Context, d Daemon) error {
 			}
 			stop()
 		case <-ctx.Done():
-			p.tell("STOPPING=1")
-			return errors.Join(unlessStopped(ctx, p.await(ran, true, "run")), p.await(drained, draining, "drain"))
+			if !restarts { // systemd would take the process for one that ends
+				p.tell("STOPPING=1")
+			}
+			return restarts, errors.Join(unlessStopped(ctx, p.await(ran, true, "run")), p.await(drained, draining, "drain"))
 		case sig := <-p.o.Signals:
+			restarts = false // a signal to stop is obeyed, whatever was asked before
 			if draining {
 				p.o.Logger.Warn("stopping now", "signal", sig.String())
 				stop()
 				continue
 			}
-			draining = true
 			p.o.Logger.Info("draining", "signal", sig.String(), "at_most_seconds", p.o.DrainMax.Seconds())
 			p.tell("STOPPING=1")
-			go func() {
-				ctx, cancel := context.WithTimeout(ctx, p.o.DrainMax)
-				defer cancel()
-				drained <- d.Drain(ctx)
-			}()
+			drain(p.o.DrainMax)
+		case <-p.restart:
+			if draining {
+				continue
+			}
+			restarts = true
+			p.o.Logger.Info("restarting", "at_most_seconds", p.o.DrainMax.Seconds())
+			p.tell("STATUS=restarting")
+			drain(p.o.DrainMax)
 		case <-beat:
 			p.tell("WATCHDOG=1")
 		}
@@ -222,7 +272,7 @@ func (p *Process) await(ended <-chan error, started bool, what string) error {
 
 // unlessStopped drops an error that only says that ctx has ended.
 func unlessStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		return nil
 	}
 	return err

@@ -120,6 +120,72 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// A restart drains as a signal does, gives up the lock and the ready file, and only then lets the new process in.
+func TestRestart(t *testing.T) {
+	takes3s := func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(3 * time.Second):
+			return nil
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		run     func(context.Context) error
+		signals []time.Duration // when they come; the restart is asked for after 1 s
+		calls   string
+		execs   int
+		took    time.Duration
+		err     string
+	}{
+		{"it drains and begins anew", untilDone, nil, "run drain drained stopped", 1, 4 * time.Second, ""},
+		{"a signal ends it for good", untilDone, []time.Duration{2 * time.Second}, "run drain drained stopped", 0, 2 * time.Second, ""},
+		{"while it drains to stop it stops", untilDone, []time.Duration{time.Second / 2}, "run drain drained stopped", 0, 3500 * time.Millisecond, ""},
+		{"what failed meanwhile does not begin anew", func(context.Context) error { time.Sleep(2 * time.Second); return errors.New("broken") }, nil, "run drain stopped drained", 0, 2 * time.Second, "broken"},
+		{"what hangs does not begin anew", hang, nil, "run drain drained", 0, 9 * time.Second, "run of test did not end within 5s of being told to"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var cause error
+				f := &fake{drain: takes3s, run: func(ctx context.Context) error {
+					err := tt.run(ctx)
+					cause = context.Cause(ctx)
+					return err
+				}}
+				signals := make(chan os.Signal, 2)
+				for _, at := range tt.signals {
+					time.AfterFunc(at, func() { signals <- syscall.SIGTERM })
+				}
+				execs := 0
+				began := time.Now()
+				err := Run(t.Context(), Options{Name: "test", Signals: signals, Exec: func() error { execs++; return nil }}, func(p *Process) (Daemon, error) {
+					time.AfterFunc(time.Second, func() {
+						if err := errors.Join(p.Restart(), p.Restart()); err != nil {
+							t.Error(err)
+						}
+					})
+					return f, nil
+				})
+				took := time.Since(began)
+				defer time.Sleep(2 * time.Hour)
+				f.mu.Lock()
+				calls := strings.Join(f.calls, " ")
+				f.mu.Unlock()
+				if calls != tt.calls && calls != strings.Replace(tt.calls, "stopped drained", "drained stopped", 1) || took != tt.took || execs != tt.execs || errText(err) != tt.err {
+					t.Errorf("got %q after %v with %d execs and error %q; want %q after %v with %d, %q", calls, took, execs, errText(err), tt.calls, tt.took, tt.execs, tt.err)
+				}
+				if restarted := errors.Is(cause, ErrRestart); restarted != (tt.execs > 0) && tt.name != "what hangs does not begin anew" {
+					t.Errorf("the run's end is because of %v", cause)
+				}
+			})
+		})
+	}
+	if err := (&Process{o: Options{Name: "test"}}).Restart(); err == nil {
+		t.Error("a process that cannot restart says nothing")
+	}
+}
+
 func errText(err error) string {
 	if err == nil {
 		return ""

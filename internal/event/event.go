@@ -24,6 +24,7 @@ const (
 	Member   Kind = "member"   // Subject, a node, joined or left a gossip pool
 	Config   Kind = "config"   // a Snapshot was applied, refused or held
 	Intent   Kind = "intent"   // an operator's wish (drain, undrain) was set, lifted or expired
+	Drain    Kind = "drain"    // Subject, a node, came a step further out: "dns", "gshut", "withdrawn", "down"; or "undone"
 	Fault    Kind = "fault"    // a drill did something to Subject
 )
 

@@ -77,7 +77,7 @@ func (f *Fleet) askDrain(ctx context.Context, subject string, on bool) error {
 			continue
 		}
 		c := admin.Client{Socket: f.Admin(node.Name)}
-		err := c.Post(ctx, "/v1/intents", intentRequest{Target: subject, Drain: on, Why: "a drill", By: "lab " + f.Lab}, nil)
+		err := c.Post(ctx, "/v1/intents", intentRequest{Target: subject, Drain: on, Why: "a drill", By: "lab " + f.Lab, Force: true}, nil)
 		if err == nil {
 			f.drains.set(subject, on)
 			return nil
@@ -93,6 +93,7 @@ type intentRequest struct {
 	Drain  bool   `json:"drain"`
 	Why    string `json:"why"`
 	By     string `json:"by"`
+	Force  bool   `json:"force"` // a drill may ask for what an operator is warned of
 }
 
 func rank(n *topology.Node, subject string) int {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/bgpd/announce"
@@ -16,11 +17,7 @@ func (s *Server) decide() {
 	if s.conf == nil || !s.running {
 		return
 	}
-	now := s.o.Now()
-	out := announce.Decide(announce.Input{
-		Topology: s.conf.topology, Node: s.conf.node, View: s.view, Now: now,
-		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Ledger: s.ledger, Alone: s.o.Alone,
-	})
+	out := announce.Decide(s.input())
 	s.drains, s.ledger, s.next = out.Drains, out.Ledger, out.Next
 	if err := s.speaker.Set(s.routes(out)); err != nil {
 		s.o.Logger.Error("routes could not all be set", "node", s.o.Node, "pop", s.conf.node.POP.Name, "error", err)
@@ -34,6 +31,14 @@ func (s *Server) decide() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+}
+
+// input is all that is known now. It is called with mu held.
+func (s *Server) input() announce.Input {
+	return announce.Input{
+		Topology: s.conf.topology, Node: s.conf.node, View: s.view, Now: s.o.Now(),
+		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Ledger: s.ledger, Alone: s.o.Alone,
 	}
 }
 
@@ -88,6 +93,9 @@ func (s *Server) reportOne(w announce.Want, now time.Time) {
 	if took := now.Sub(w.Since); !w.Since.IsZero() && took >= 0 {
 		detail["ms_from_cause"] = strconv.FormatFloat(float64(took)/float64(time.Millisecond), 'f', 3, 64)
 		s.metrics.delay.Observe(took.Seconds())
+	}
+	if len(w.LeftTo) > 0 {
+		detail["confirmed_by"] = strings.Join(w.LeftTo, " ")
 	}
 	s.metrics.changes.WithLabelValues(string(w.State)).Inc()
 	s.o.Events.Add(event.Event{Kind: event.Announce, Subject: w.Prefix.String(), State: string(w.State), Cause: w.Reason, Detail: detail})

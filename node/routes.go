@@ -128,6 +128,19 @@ func (h *hub) serveRestart(w http.ResponseWriter, _ *http.Request) {
 // bgpRoutes hangs the looking glass of a speaker on an admin socket.
 func bgpRoutes(a *admin.Server, b *bgpd.Server) {
 	a.Handle("GET /v1/bgp/neighbors", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, b.Neighbors()) })
+	a.Handle("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
+		prefix, err := netip.ParsePrefix(r.URL.Query().Get("prefix"))
+		if err != nil {
+			admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("prefix %q: %w", r.URL.Query().Get("prefix"), err), "give it as 192.0.2.0/24")
+			return
+		}
+		why, err := b.Explain(prefix)
+		if err != nil {
+			admin.Refuse(w, http.StatusNotFound, err, "")
+			return
+		}
+		admin.Reply(w, why)
+	})
 	a.Handle("GET /v1/bgp/rib", func(w http.ResponseWriter, r *http.Request) {
 		var prefix netip.Prefix
 		if text := r.URL.Query().Get("prefix"); text != "" {

@@ -76,6 +76,7 @@ type Want struct {
 	Reason           string
 	Since            time.Time   // when the cause arose, by the clock of the node; zero if nothing caused it
 	Kept             bool        // announced although a cause speaks against it
+	LeftTo           []string    // for a soft cause: the POPs that have confirmed that they know, and take the clients
 	Step             health.Step // how far its drain has come
 	Anycast          bool
 	Communities      []uint32
@@ -120,7 +121,7 @@ func Decide(in Input) Output {
 		}
 		w := Want{
 			Prefix: p, NextHop: nextHop(in.Node, p), State: d.state, Reason: d.reason, Since: d.since, Kept: d.kept, Anycast: true,
-			LargeCommunities: [][3]uint32{{in.Topology.ASN, 1, uint32(in.Node.POP.Index)}},
+			LargeCommunities: [][3]uint32{{in.Topology.ASN, 1, uint32(in.Node.POP.Index)}}, LeftTo: d.leftTo,
 		}
 		w.Step, _ = d.drain.Step()
 		if d.state == GSHUT {

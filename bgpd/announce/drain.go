@@ -48,18 +48,6 @@ func (d Drain) begun(now time.Time) Drain {
 	return d
 }
 
-// heldAt is the drain of a prefix whose next step the flap budget does not allow yet: a step that did not go on the wire
-// was not taken.
-func (d Drain) heldAt(on State) Drain {
-	if on != Withdrawn {
-		d.Gone = time.Time{}
-	}
-	if on == Announced {
-		d.GSHUT = time.Time{}
-	}
-	return d
-}
-
 // shed goes down the ladder. Where nobody else is left to take the clients, a drain goes no further than GSHUT, and
 // comes back to it: the prefix is never gone by a wish. Only a process that stops goes all the way.
 func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since time.Time) decision {

@@ -22,13 +22,13 @@ const (
 //
 //	the prefix is announced by somebody   goes before all else
 //	a dead service is withdrawn at once   goes before the budget, and may overdraw it
-//	a node that stops goes                the same
-//	the budget                            holds back soft causes and drains (they stay as they are), and the way back of
-//	                                      what was withdrawn, until it can bear another withdrawal
-//	an operator's undrain                 is not held back: whoever lifts a drain wants the clients now
+//	a node that stops, and a drain        the same: whoever asks for them is told, and knows better
+//	an operator's undrain                 the same: whoever lifts a drain wants the clients now
+//	the budget                            holds back soft causes (they stay announced), and the way back of what was
+//	                                      withdrawn for one, or died, until it can bear another withdrawal
 //
-// So the penalty gets over the budget only by a death soon after an operator's drain or undrain, or after a return to a
-// prefix that nobody else announced.
+// So the penalty gets over the budget only by what an operator asks for, by a death soon after that, or by one after a
+// return to a prefix that nobody else announced.
 type Account struct {
 	State   State        // what is announced; the zero State is Withdrawn, too
 	Good    bool         // all services were good at the same time once
@@ -68,12 +68,15 @@ func (g *group) enter(d decision) decision {
 	default:
 		cost, room = PenaltyAttributes, PenaltyAttributes
 	}
-	if account.Penalty+room >= limit && room > 0 && !d.must && !g.overrules(was, d) && in.without&budget == 0 {
+	over := account.Penalty+room >= limit && room > 0 && in.without&budget == 0
+	switch {
+	case over && d.class == health.Wish:
+		d.reason += "; over the flap budget, so that neighbours which damp flaps may suppress it for up to an hour"
+	case over && !d.must && !g.overrules(was, d):
 		until := below(account.Penalty, limit-room, now)
 		d.state, d.kept, account.State = was, was != Withdrawn, was
 		d.reason += fmt.Sprintf("; held back by the flap budget for %v", until.Sub(now).Round(time.Second))
 		d.next = earlier(d.next, until)
-		d.drain = d.drain.heldAt(was)
 		cost = 0
 	}
 	account.Penalty += cost

@@ -17,6 +17,7 @@ type decision struct {
 	since  time.Time // of the cause
 	class  health.Class
 	kept   bool
+	leftTo []string
 	early  bool // withdrawn because it was never good yet
 	good   bool // nothing spoke against it
 	must   bool // whatever the flap budget says
@@ -156,6 +157,7 @@ func (g *group) soft(why judged) decision {
 		return d
 	}
 	gone.reason += "; left to " + strings.Join(knowing, ", ")
+	gone.leftTo = knowing
 	return gone
 }
 

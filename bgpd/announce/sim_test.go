@@ -289,7 +289,8 @@ func (s *sim) count(n *simNode, was State, w Want) {
 		s.problem("too early", "%s is %s (%s)", n.Name, w.State, w.Reason)
 	}
 	back := was == Withdrawn // costs nothing
-	if n.flaps >= topology.DefaultFlapBudget && !back && !(w.State == Withdrawn && n.pardoned && n.web.Cause.Class == health.Hard) {
+	pardoned := n.pardoned && w.State == Withdrawn && n.web.Cause.Class == health.Hard || strings.HasPrefix(w.Reason, "drain: ")
+	if n.flaps >= topology.DefaultFlapBudget && !back && !pardoned {
 		s.problem("flap penalty", "%s: %.0f when %s (%s)", n.Name, n.flaps, w.State, w.Reason)
 	}
 }

@@ -72,10 +72,11 @@ func (s *Speaker) nameOf(addr netip.Addr) string {
 
 // watch has gobgp tell us of sessions and best paths until ctx is done.
 func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
-	err := b.WatchEvent(ctx, &api.WatchEventRequest{
-		Peer:  &api.WatchEventRequest_Peer{},
-		Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_BEST, Init: true}}},
-	}, func(e *api.WatchEventResponse) {
+	watched := &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}}
+	if s.o.OnBest != nil {
+		watched.Table = &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_BEST, Init: true}}}
+	}
+	err := b.WatchEvent(ctx, watched, func(e *api.WatchEventResponse) {
 		if p := e.GetPeer(); p != nil {
 			s.heardState(p.Peer.GetState())
 		}

@@ -16,7 +16,7 @@ import (
 // ended; the others' stay as they are. All or nothing where the input is wrong; an error of the library names the
 // neighbours that it concerns, and the others are set.
 func (s *Speaker) SetNeighbors(want []Neighbor) error {
-	if err := checkNeighbors(want); err != nil {
+	if err := errors.Join(checkNeighbors(want), s.checkProtection(want)); err != nil {
 		return err
 	}
 	s.peers.Lock()

@@ -94,6 +94,8 @@ type Options struct {
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now
 	Ready  func()           // called once when the speaker listens; nil means nobody waits
+
+	tryProtection func(Neighbor) error // nil asks the kernel
 }
 
 func (o *Options) check() error {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,15 +115,15 @@ type host struct{ name string }
 // sh runs a line of shell in the host.
 func (h host) sh(t *testing.T, format string, args ...any) string {
 	t.Helper()
-	out, err := h.command(t, "sh", "-c", fmt.Sprintf(format, args...)).CombinedOutput()
+	out, err := h.command("sh", "-c", fmt.Sprintf(format, args...)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %s: %v: %s", h.name, fmt.Sprintf(format, args...), err, out)
 	}
 	return string(out)
 }
 
-func (h host) command(t *testing.T, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), "nsenter", slices.Concat([]string{"--net=/run/netns/" + h.name, "--", name}, args)...)
+func (h host) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command("nsenter", slices.Concat([]string{"--net=/run/netns/" + h.name, "--", name}, args)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
@@ -153,17 +154,23 @@ func join(t *testing.T, a host, addrA string, b host, addrB string) {
 	}
 }
 
-// refused counts the segments that the host's kernel has dropped for a signature or a TTL.
+// refused counts the segments that the host's kernel has dropped for a signature or a TTL, or by a socket's filter.
 func (h host) refused(t *testing.T) int {
 	t.Helper()
-	lines := strings.Split(h.sh(t, "cat /proc/net/netstat"), "\n")
-	names, values := strings.Fields(lines[0]), strings.Fields(lines[1])
 	n := 0
-	for i, name := range names {
+	count := func(digits string) {
+		i, _ := strconv.Atoi(digits)
+		n += i
+	}
+	lines := strings.Split(h.sh(t, "cat /proc/net/netstat"), "\n")
+	values := strings.Fields(lines[1])
+	for i, name := range strings.Fields(lines[0]) {
 		if slices.Contains([]string{"TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure", "TCPMinTTLDrop"}, name) {
-			count, _ := strconv.Atoi(values[i])
-			n += count
+			count(values[i])
 		}
+	}
+	for _, drops := range regexp.MustCompile(`skmem:\([^)]*,d(\d+)\)`).FindAllStringSubmatch(h.sh(t, "ss -tanm"), -1) {
+		count(drops[1])
 	}
 	return n
 }
@@ -189,7 +196,7 @@ func (h host) speak(t *testing.T, o Options, routes ...Route) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := h.command(t, os.Args[0])
+	cmd := h.command(os.Args[0])
 	cmd.Env = append(os.Environ(), speakerEnv+"="+string(conf))
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -239,7 +246,7 @@ func (h host) daemon(t *testing.T, conf, name string, args ...string) {
 		args[i] = strings.ReplaceAll(args[i], "%s", file)
 	}
 	var said bytes.Buffer
-	cmd := h.command(t, name, args...)
+	cmd := h.command(name, args...)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -33,6 +33,9 @@ func (s *Speaker) SetNeighbors(want []Neighbor) error {
 			return fmt.Errorf("neighbor %q: gobgp cannot take a password off a listener; restart to go without one", n.Name)
 		}
 	}
+	if err := guardListeners(s.Addrs(), want); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	var errs []error
 	for _, n := range old {

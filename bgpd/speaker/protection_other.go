@@ -2,7 +2,10 @@
 
 package speaker
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // tryProtection refuses what gobgp cannot set here.
 func tryProtection(n Neighbor) error {
@@ -11,3 +14,6 @@ func tryProtection(n Neighbor) error {
 	}
 	return fmt.Errorf("neighbor %q: passwords (TCP MD5) and TTL security are set on Linux alone", n.Name)
 }
+
+// guardListeners has nothing to guard: no neighbour has TTL security here.
+func guardListeners([]netip.AddrPort, []Neighbor) error { return nil }

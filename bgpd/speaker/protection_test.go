@@ -5,9 +5,11 @@ package speaker
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // MD5 and GTSM on the wire, with gobgp, BIRD and FRR at the other end, for both ends as the one that dials: what should
@@ -87,6 +89,43 @@ func proves(t *testing.T, us *process, up bool, hosts ...host) {
 	})
 	if us.was(Established) {
 		t.Error("the session came up")
+	}
+}
+
+// Nothing that a neighbour with GTSM sends with a lower TTL reaches us, not even what it sends before its connection has
+// been accepted; other neighbours of the same listener are not concerned.
+func TestLowTTLIsNotEvenAccepted(t *testing.T) {
+	near := Neighbor{Name: "near", Address: addrB, ASN: 64496, Local: addrA, Passive: true, TTLSecurity: true}
+	far := Neighbor{Name: "far", Address: addrC, ASN: 64497, Local: addrA, Passive: true, Multihop: 64}
+	hub, _ := listen(t, Options{ASN: 64500, RouterID: addrA, Listen: at(addrA), Neighbors: []Neighbor{near, far}})
+	run(t, hub)
+	await(t, "both wait", func() bool { return hub.Neighbors()[0].State == Active && hub.Neighbors()[1].State == Active })
+	dial := func(from netip.Addr, asn uint32) (net.Conn, error) {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}, Timeout: 300 * time.Millisecond} // its TTL is 64
+		conn, err := d.Dial("tcp", hub.Addrs()[0].String())
+		if err == nil {
+			p := &rawPeer{asn: asn}
+			_, err = conn.Write(append(p.openMessage(), rawMessage(msgKeepalive, nil)...))
+			t.Cleanup(func() { conn.Close() })
+		}
+		return conn, err
+	}
+	if _, err := dial(addrB, near.ASN); err == nil {
+		t.Error("the connection was accepted")
+	}
+	if _, err := dial(addrC, far.ASN); err != nil {
+		t.Errorf("a neighbour without TTL security: %v", err)
+	}
+	await(t, "the session with the neighbour without TTL security", func() bool { return hub.Neighbors()[1].State == Established })
+	if got := hub.Neighbors()[0].State; got != Active {
+		t.Errorf("the neighbour with TTL security is %s", got)
+	}
+	far.Multihop, far.TTLSecurity = 0, true
+	if err := hub.SetNeighbors([]Neighbor{near, far}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dial(addrC, far.ASN); err == nil {
+		t.Error("TTL security was added and the connection accepted")
 	}
 }
 

@@ -82,6 +82,9 @@ func (s *Speaker) Listen(ctx context.Context) error {
 	b := server.NewBgpServer(server.LoggerOption(&logger{to: s.o.Logger, unprotected: s.unprotected, ended: s.ended}))
 	go b.Serve() // gobgp gives no way to end it; it sleeps once StopBgp has been called
 	listen, err := s.open(ctx, b)
+	if err == nil {
+		err = guardListeners(listen, s.neighbors)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bgp, s.listen = b, listen

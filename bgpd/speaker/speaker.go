@@ -31,6 +31,7 @@ type Speaker struct {
 
 	routes     sync.Mutex             // guards the following; held over calls of gobgp that change routes
 	wanted     map[netip.Prefix]Route // nil once Run has ended
+	allowed    []netip.Prefix         // nil allows all
 	announcing bool                   // what is wanted goes on the wire
 
 	mu            sync.Mutex // guards the following; held for a read or a write
@@ -56,8 +57,9 @@ func New(o Options) (*Speaker, error) {
 	if o.tryProtection == nil {
 		o.tryProtection = tryProtection
 	}
+	o.floodFirst = cmp.Or(o.floodFirst, floodFirst)
 	return &Speaker{
-		o: o, neighbors: slices.Clone(o.Neighbors), revivals: map[netip.Addr]*revival{},
+		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), revivals: map[netip.Addr]*revival{},
 		wanted: map[netip.Prefix]Route{}, sessions: map[netip.Addr]*Session{}, wake: make(chan struct{}, 1),
 	}, nil
 }
@@ -79,7 +81,7 @@ func (s *Speaker) Listen(ctx context.Context) error {
 	if err := s.checkProtection(s.neighbors); err != nil {
 		return err
 	}
-	b := server.NewBgpServer(server.LoggerOption(&logger{to: s.o.Logger, unprotected: s.unprotected, ended: s.ended}))
+	b := server.NewBgpServer(server.LoggerOption(&logger{to: s.o.Logger, unprotected: s.unprotected, said: s.said, ended: s.ended}))
 	go b.Serve() // gobgp gives no way to end it; it sleeps once StopBgp has been called
 	listen, err := s.open(ctx, b)
 	if err == nil {

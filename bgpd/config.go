@@ -35,9 +35,7 @@ func newConfig(o *Options, t *topology.Topology) (*config, error) {
 			return nil, err
 		}
 		if o.Listen == nil && len(c.neighbors) > 0 {
-			for _, a := range n.Addrs {
-				c.listen = append(c.listen, netip.AddrPortFrom(a, topology.PortBGP))
-			}
+			c.listen = listenAt(n.Addrs, c.neighbors)
 		}
 	}
 	if len(c.neighbors) == 0 {
@@ -52,6 +50,25 @@ func newConfig(o *Options, t *topology.Topology) (*config, error) {
 	return c, nil
 }
 
+// listenAt is the BGP port of the node's addresses, and of those that a session must end at.
+func listenAt(addrs []netip.Addr, neighbors []speaker.Neighbor) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, a := range addrs {
+		all = append(all, netip.AddrPortFrom(a, topology.PortBGP))
+	}
+	for _, n := range neighbors {
+		if l := netip.AddrPortFrom(n.Local, topology.PortBGP); n.Local.IsValid() && !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// allowed is all that may ever leave: the prefixes that the topology gives this node to announce.
+func (c *config) allowed() []netip.Prefix {
+	return slices.Concat([]netip.Prefix{}, c.topology.Anycast.Prefixes, c.node.POP.Unicast)
+}
+
 func fromTopology(n *topology.Node) ([]speaker.Neighbor, error) {
 	var all []speaker.Neighbor
 	var errs []error
@@ -60,7 +77,11 @@ func fromTopology(n *topology.Node) ([]speaker.Neighbor, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("password of neighbor %q: %w", r.Name, err))
 		}
-		all = append(all, speaker.Neighbor{Name: r.Name, Address: r.Address, ASN: r.ASN, Password: password, HoldTime: r.HoldTime})
+		all = append(all, speaker.Neighbor{
+			Name: r.Name, Address: r.Address, ASN: r.ASN, Local: r.Local, Password: password, TTLSecurity: r.TTLSecurity, Multihop: uint8(r.Multihop),
+			HoldTime: r.HoldTime, Keepalive: r.Keepalive, MaxPrefixes: r.MaxPrefixes,
+			Prepend: r.Prepend, MED: r.MED, Communities: r.Communities, LargeCommunities: r.LargeCommunities,
+		})
 	}
 	return all, errors.Join(errs...)
 }

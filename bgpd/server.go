@@ -76,6 +76,7 @@ func (s *Server) Apply(t *topology.Topology) error {
 	case c.asn != s.conf.asn || c.routerID != s.conf.routerID || !slices.Equal(c.listen, s.conf.listen):
 		return fmt.Errorf("node %q: the ASN, the router id or the listeners have changed; restart to take them up", s.o.Node)
 	default:
+		s.speaker.SetAllowed(c.allowed())
 		if err := s.speaker.SetNeighbors(c.neighbors); err != nil {
 			return fmt.Errorf("set neighbors of %q: %w", s.o.Node, err)
 		}
@@ -88,7 +89,7 @@ func (s *Server) Apply(t *topology.Topology) error {
 
 func (s *Server) newSpeaker(c *config) (*speaker.Speaker, error) {
 	o := speaker.Options{
-		ASN: c.asn, RouterID: c.routerID, Listen: c.listen, Neighbors: c.neighbors,
+		ASN: c.asn, RouterID: c.routerID, Listen: c.listen, Neighbors: c.neighbors, Allowed: c.allowed(),
 		OnSession: s.heardSession, Logger: s.o.Logger, Now: s.o.Now, Ready: s.ready,
 	}
 	if s.o.Kernel {

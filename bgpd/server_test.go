@@ -421,16 +421,26 @@ func TestNeighborsOfTheTopology(t *testing.T) {
 	topo := network()
 	topo.POPs[0].Neighbors = []*topology.Neighbor{
 		{Name: "r1", Address: netip.MustParseAddr("198.18.0.1"), ASN: 64496, Password: topology.Secret{Env: "BGPD_TEST_PASSWORD"}, HoldTime: 6 * time.Second},
+		{
+			Name: "r2", Address: netip.MustParseAddr("198.18.0.5"), ASN: 64496, Local: netip.MustParseAddr("198.18.0.6"), TTLSecurity: true, Keepalive: time.Second,
+			MaxPrefixes: 5, Prepend: 2, MED: 7, Communities: []uint32{topology.NoExport}, LargeCommunities: [][3]uint32{{1, 2, 3}},
+		},
 	}
 	c, err := newConfig(&Options{Node: "ams1"}, topo)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []speaker.Neighbor{{Name: "r1", Address: netip.MustParseAddr("198.18.0.1"), ASN: 64496, Password: "correct horse", HoldTime: 6 * time.Second}}
+	want := []speaker.Neighbor{
+		{Name: "r1", Address: netip.MustParseAddr("198.18.0.1"), ASN: 64496, Password: "correct horse", HoldTime: 6 * time.Second},
+		{
+			Name: "r2", Address: netip.MustParseAddr("198.18.0.5"), ASN: 64496, Local: netip.MustParseAddr("198.18.0.6"), TTLSecurity: true, Keepalive: time.Second,
+			MaxPrefixes: 5, Prepend: 2, MED: 7, Communities: []uint32{topology.NoExport}, LargeCommunities: [][3]uint32{{1, 2, 3}},
+		},
+	}
 	if diff := cmp.Diff(want, c.neighbors, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("neighbors (-want +got):\n%s", diff)
 	}
-	if got, want := c.listen, []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:179"), netip.MustParseAddrPort("[2001:db8:a1::1]:179")}; !slices.Equal(got, want) {
+	if got, want := c.listen, []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:179"), netip.MustParseAddrPort("[2001:db8:a1::1]:179"), netip.MustParseAddrPort("198.18.0.6:179")}; !slices.Equal(got, want) {
 		t.Errorf("listens on %v, want %v", got, want)
 	}
 	for _, test := range []struct {

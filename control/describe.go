@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -84,19 +85,50 @@ func (d describer) pop(p *topology.POP) {
 	d.line(2, "neighbors:")
 	for _, n := range p.Neighbors {
 		d.line(3, "%s: %s", n.Name, neighbor(n))
+		d.line(4, "# to it: %s; graceful restart off", towards(n))
 	}
 }
 
+// neighbor is a session as the file would ask for it, defaults included.
 func neighbor(n *topology.Neighbor) string {
-	hold := n.HoldTime
-	if hold == 0 {
-		hold = 9 * time.Second
+	hold := cmp.Or(n.HoldTime, 9*time.Second)
+	keepalive := cmp.Or(n.Keepalive, (hold / 3).Truncate(time.Second))
+	local, hops, limit, bfd := "any", "off", "none", "off"
+	if n.Local.IsValid() {
+		local = n.Local.String()
 	}
-	bfd := "off"
+	if n.Multihop > 0 {
+		hops = strconv.Itoa(n.Multihop)
+	}
+	if n.MaxPrefixes > 0 {
+		limit = strconv.Itoa(n.MaxPrefixes)
+	}
 	if n.BFD > 0 {
 		bfd = conf.Span(n.BFD)
 	}
-	return fmt.Sprintf("{address: %s, asn: %d, password: %s, hold: %s, bfd: %s}", n.Address, n.ASN, secret(n.Password), conf.Span(hold), bfd)
+	return fmt.Sprintf("{address: %s, asn: %d, local: %s, password: %s, ttl_security: %t, multihop: %s, hold: %s, keepalive: %s, max_prefixes: %s, bfd: %s}",
+		n.Address, n.ASN, local, secret(n.Password), n.TTLSecurity, hops, conf.Span(hold), conf.Span(keepalive), limit, bfd)
+}
+
+// towards is what is done to our routes on their way to it.
+func towards(n *topology.Neighbor) string {
+	return fmt.Sprintf("prepend %d, MED %d, communities %s, large communities %s", n.Prepend, n.MED, communities(n.Communities), large(n.LargeCommunities))
+}
+
+func communities(all []uint32) string {
+	var words []string
+	for _, c := range all {
+		words = append(words, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+	}
+	return "[" + strings.Join(words, ", ") + "]"
+}
+
+func large(all [][3]uint32) string {
+	var words []string
+	for _, c := range all {
+		words = append(words, fmt.Sprintf("%d:%d:%d", c[0], c[1], c[2]))
+	}
+	return "[" + strings.Join(words, ", ") + "]"
 }
 
 func (d describer) internet(i topology.Internet) {

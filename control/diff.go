@@ -127,7 +127,7 @@ func routesOf(t *topology.Topology) map[string]string {
 			facts["node "+n.Name] = fmt.Sprintf("addresses %s, router id %s", list(n.Addrs), n.RouterID)
 		}
 		for _, n := range p.Neighbors {
-			facts[fmt.Sprintf("neighbor %s of %s", n.Name, p.Name)] = neighbor(n)
+			facts[fmt.Sprintf("neighbor %s of %s", n.Name, p.Name)] = neighbor(n) + ", " + towards(n)
 		}
 	}
 	return facts

@@ -61,7 +61,7 @@ func readDrain(v conf.Value) Drain {
 		d.AtOnce = n.Int(1, MaxPOPs)
 	}
 	for _, item := range f.Get("communities").Items() {
-		readCommunity(item, &d)
+		readCommunity(item, &d.Communities, &d.LargeCommunities)
 	}
 	d = d.WithDefaults()
 	if m := f.Get("max"); m.Exists() && d.Max < max(d.Min, d.Quiet) {
@@ -72,7 +72,7 @@ func readDrain(v conf.Value) Drain {
 }
 
 // readCommunity reads "AS:VALUE" (RFC 1997) or "AS:X:Y" (RFC 8092).
-func readCommunity(v conf.Value, to *Drain) {
+func readCommunity(v conf.Value, short *[]uint32, large *[][3]uint32) {
 	text := v.Word()
 	if !v.IsScalar() {
 		return
@@ -92,8 +92,8 @@ func readCommunity(v conf.Value, to *Drain) {
 		numbers[i] = uint32(n)
 	}
 	if len(numbers) == 2 {
-		to.Communities = append(to.Communities, numbers[0]<<16|numbers[1])
+		*short = append(*short, numbers[0]<<16|numbers[1])
 		return
 	}
-	to.LargeCommunities = append(to.LargeCommunities, [3]uint32(numbers))
+	*large = append(*large, [3]uint32(numbers))
 }

@@ -163,22 +163,57 @@ pops:
     at: {lat: 50.1, lon: 8.7, country: DE, city: Frankfurt}
     unicast: [203.0.113.0/28]
     neighbors:
-      fra-r1: {address: 198.18.0.1, asn: 64496, password: {env: FRA_R1_MD5}, bfd: 50ms}
-      fra-r2: {address: 198.18.0.2, asn: 64496, password: {file: secrets/r2}, hold: 30s}
+      fra-r1:
+        {address: 198.18.0.1, asn: 64496, local: 198.18.0.9, password: {env: FRA_R1_MD5}, bfd: 50ms, ttl_security: true, keepalive: 2s, max_prefixes: 100,
+         prepend: 1, med: 50, communities: ["64496:70", "64496:1:70"], no_export: true, graceful_restart: false}
+      fra-r2: {address: 198.18.0.2, asn: 64496, password: {file: secrets/r2}, hold: 30s, multihop: 2}
 `)
 	fra := got.POP("fra")
 	if want := (topology.Place{City: "Frankfurt", Country: "DE", Continent: "EU", Lat: 50.1, Lon: 8.7}); fra.At != want {
 		t.Errorf("got place %+v, want %+v", fra.At, want)
 	}
 	want := []*topology.Neighbor{
-		{Name: "fra-r1", Address: netip.MustParseAddr("198.18.0.1"), ASN: 64496, Password: topology.Secret{Env: "FRA_R1_MD5"}, BFD: 50 * time.Millisecond},
-		{Name: "fra-r2", Address: netip.MustParseAddr("198.18.0.2"), ASN: 64496, Password: topology.Secret{File: "secrets/r2"}, HoldTime: 30 * time.Second},
+		{
+			Name: "fra-r1", Address: netip.MustParseAddr("198.18.0.1"), ASN: 64496, Local: netip.MustParseAddr("198.18.0.9"),
+			Password: topology.Secret{Env: "FRA_R1_MD5"}, BFD: 50 * time.Millisecond, TTLSecurity: true, Keepalive: 2 * time.Second, MaxPrefixes: 100,
+			Prepend: 1, MED: 50, Communities: []uint32{topology.NoExport, 64496<<16 | 70}, LargeCommunities: [][3]uint32{{64496, 1, 70}},
+		},
+		{
+			Name: "fra-r2", Address: netip.MustParseAddr("198.18.0.2"), ASN: 64496, Password: topology.Secret{File: "secrets/r2"},
+			HoldTime: 30 * time.Second, Multihop: 2,
+		},
 	}
 	if diff := cmp.Diff(want, fra.Neighbors, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("neighbors (-want +got):\n%s", diff)
 	}
 	if h := got.Health; h.Rise != 10*time.Second || h.Fall != 3 || h.Interval != 100*time.Millisecond {
 		t.Errorf("got health %+v, want the defaults", h)
+	}
+}
+
+func TestMistakesInANeighbor(t *testing.T) {
+	for _, test := range []struct{ keys, want string }{
+		{"graceful_restart: true", `neighbor "r1" would keep our routes when we are gone; leave graceful_restart out: with it a dead POP stays routed for the whole restart time`},
+		{"ttl_security: true, multihop: 2", `neighbor "r1" has ttl_security and multihop; keep one`},
+		{"keepalive: 4s", "keepalive 4s is more than a third of the hold time 9s; write at most 3s"},
+		{"hold: 12s, keepalive: 5s", "more than a third of the hold time 12s; write at most 4s"},
+		{"hold: 9500ms", "hold 9500ms is not in whole seconds"},
+		{"local: 2001:db8::9", "local address 2001:db8::9 is not of the family of 198.18.0.1"},
+		{"multihop: 1", `multihop "1" is out of range`},
+		{"max_prefixes: 0", `max_prefixes "0" is out of range`},
+		{"prepend: 11", `prepend "11" is out of range`},
+		{`communities: ["70"]`, `community "70" cannot be read; write "64496:120"`},
+		{`communities: ["645000:70"]`, `community "645000:70" cannot be read`},
+		{"ttl-security: true", `unknown key "ttl-security"`},
+	} {
+		text := rest + "\npops:\n  fra: {at: FRA, unicast: [203.0.113.0/28], neighbors: {r1: {address: 198.18.0.1, asn: 64496, " + test.keys + "}}}\n"
+		if _, err := topology.Parse("lab/topology.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", test.keys, err, test.want)
+		}
+	}
+	text := rest + "\npops:\n  fra: {at: FRA, nodes: 2, unicast: [203.0.113.0/28], neighbors: {r1: {address: 198.18.0.1, asn: 64496, local: 198.18.0.9}}}\n"
+	if _, err := topology.Parse("lab/topology.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), `neighbor "r1" has one local address for 2 nodes`) {
+		t.Errorf("one local address for two nodes: got %v", err)
 	}
 }
 

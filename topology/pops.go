@@ -61,6 +61,12 @@ func (r *reader) pop(p *POP, e conf.Entry) {
 	r.nodes(p, e.Key, f.Get("nodes"))
 	r.addresses(p, unicast)
 	p.Neighbors = r.neighbors(f.Get("neighbors"))
+	for _, n := range p.Neighbors {
+		if n.Local.IsValid() && len(p.Nodes) > 1 {
+			local := f.Get("neighbors").Lookup(n.Name, "local")
+			local.Fail(fmt.Sprintf("neighbor %q has one local address for %d nodes", n.Name, len(p.Nodes)), "leave `local` out: each node then uses the address that its routes choose")
+		}
+	}
 }
 
 // nodes reads `nodes: 2` or `nodes: {ams1: {capacity: 5k/s}}`; without it there is one node, named after its POP.
@@ -167,7 +173,8 @@ func wide(p netip.Prefix, n int) int {
 func (r *reader) neighbors(v conf.Value) []*Neighbor {
 	var list []*Neighbor
 	for _, e := range v.Entries() {
-		f := e.Value.Fields("address", "asn", "password", "hold", "bfd")
+		f := e.Value.Fields("address", "asn", "local", "password", "ttl_security", "multihop", "hold", "keepalive", "max_prefixes",
+			"prepend", "med", "communities", "no_export", "graceful_restart", "bfd")
 		n := &Neighbor{
 			Name:    e.Key.Text(),
 			Address: f.Need("address", "write the router's address: `address: 198.18.0.1`").Addr(),
@@ -181,6 +188,8 @@ func (r *reader) neighbors(v conf.Value) []*Neighbor {
 		if bfd := f.Get("bfd"); bfd.Exists() {
 			n.BFD = positive(bfd, 10*time.Millisecond, 10*time.Second)
 		}
+		readSession(n, f)
+		readExport(n, f)
 		for _, other := range list {
 			if n.Address.IsValid() && other.Address == n.Address {
 				f.Get("address").Fail(fmt.Sprintf("neighbor %q has the address of %q", n.Name, other.Name), "give each session its own address")

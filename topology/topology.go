@@ -80,10 +80,24 @@ type Neighbor struct {
 	Name     string
 	Address  netip.Addr
 	ASN      uint32
+	Local    netip.Addr // our end, which may be an address of the link; the zero Addr lets the kernel choose
 	Password Secret
 	HoldTime time.Duration // 0 means 9 s
 	BFD      time.Duration // interval of BFD packets; 0 means no BFD
+
+	Keepalive   time.Duration // 0 means a third of the hold time
+	TTLSecurity bool          // GTSM (RFC 5082): it is on our link, and what comes from further away is dropped
+	Multihop    int           // IP TTL towards a neighbour that is routers away; 0 means that it is on our link
+	MaxPrefixes int           // of each family; more end the session for a while; 0 means any number
+
+	Prepend          int // how often our ASN is added to the path towards it, at most 10
+	MED              uint32
+	Communities      []uint32 // added to our routes towards it (RFC 1997), NoExport included
+	LargeCommunities [][3]uint32
 }
+
+// NoExport is the community that keeps a route within the neighbour's AS (RFC 1997).
+const NoExport uint32 = 0xFFFFFF01
 
 // Secret names where a secret is kept; its value is never in a topology. At most one field is set.
 type Secret struct {

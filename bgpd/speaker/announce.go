@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/server"
@@ -12,14 +13,20 @@ import (
 
 // Set makes the routes that we originate be exactly these. Only differences go on the wire, and when Set returns they
 // are on their way: withdrawals first, in the order of routes for the rest. Before Run, Set only notes them.
-// A prefix that occurs twice counts once, the last one.
+// A prefix that occurs twice counts once, the last one. One that is not allowed is an error and is not announced; the
+// others are.
 func (s *Speaker) Set(routes []Route) error {
 	s.routes.Lock()
 	defer s.routes.Unlock()
+	var errs []error
 	want := make(map[netip.Prefix]Route, len(routes))
 	for _, r := range routes {
 		if r.Prefix != r.Prefix.Masked() || !r.Prefix.IsValid() {
 			return fmt.Errorf("announce %q: want a prefix without host bits", r.Prefix)
+		}
+		if s.allowed != nil && !slices.Contains(s.allowed, r.Prefix) {
+			errs = append(errs, fmt.Errorf("announce %q: it is not among the prefixes that may leave", r.Prefix))
+			continue
 		}
 		want[r.Prefix] = r
 	}
@@ -28,10 +35,17 @@ func (s *Speaker) Set(routes []Route) error {
 	}
 	old := s.wanted
 	s.wanted = want
-	if !s.announcing {
-		return nil
+	if s.announcing {
+		errs = append(errs, sendDifferences(s.library(), old, want, routes))
 	}
-	return sendDifferences(s.library(), old, want, routes)
+	return errors.Join(errs...)
+}
+
+// SetAllowed replaces what may be announced; nil allows all. It counts from the next Set on.
+func (s *Speaker) SetAllowed(prefixes []netip.Prefix) {
+	s.routes.Lock()
+	defer s.routes.Unlock()
+	s.allowed = slices.Clone(prefixes)
 }
 
 // sendDifferences tries everything, so that one route that fails does not keep another one announced.
@@ -51,7 +65,7 @@ func sendDifferences(b *server.BgpServer, old, want map[netip.Prefix]Route, orde
 	}
 	for _, r := range order {
 		was, known := old[r.Prefix]
-		if known && was.equal(r) || !want[r.Prefix].equal(r) {
+		if now, wanted := want[r.Prefix]; !wanted || !now.equal(r) || known && was.equal(r) {
 			continue
 		}
 		if err := addPath(b, r); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,7 @@ func newBird(t *testing.T, addr netip.Addr, peer netip.AddrPort) *bird {
 	if _, err := exec.LookPath("bird"); err != nil {
 		t.Skip("BIRD is not installed")
 	}
-	l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	b := &bird{dir: t.TempDir(), addr: l.Addr().(*net.TCPAddr).AddrPort()}
+	b := &bird{dir: t.TempDir(), addr: freePort(t, addr)}
 	text := fmt.Sprintf(birdConfig, b.dir, addr, b.addr.Port(), peer.Addr(), peer.Port())
 	if err := os.WriteFile(filepath.Join(b.dir, "bird.conf"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -84,12 +80,7 @@ func (b *bird) ask(what ...string) string {
 func TestBIRDAsNeighbor(t *testing.T) {
 	us, them := netip.MustParseAddr("127.66.2.2"), netip.MustParseAddr("127.66.2.1")
 	// Our port must be known before BIRD's is, and the other way round.
-	l, err := net.Listen("tcp", netip.AddrPortFrom(us, 0).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := l.Addr().(*net.TCPAddr).AddrPort()
-	l.Close()
+	ours := freePort(t, us)
 	b := newBird(t, them, ours)
 	pop, _ := listen(t, Options{ASN: 64500, RouterID: netip.MustParseAddr("203.0.113.1"), Listen: []netip.AddrPort{ours}, Neighbors: []Neighbor{
 		{Name: "bird", Address: them, Port: b.addr.Port(), ASN: 64496, Local: us, Multihop: 64},
@@ -155,4 +146,56 @@ func TestBIRDAsNeighbor(t *testing.T) {
 		log, _ := os.ReadFile(filepath.Join(b.dir, "log"))
 		return strings.Contains(string(log), "Administrative shutdown") && strings.Contains(string(log), "new kernel")
 	})
+}
+
+// BIRD hears nothing while nothing changes, however often the same is set.
+func TestSteadyWithBIRD(t *testing.T) {
+	us, them := netip.MustParseAddr("127.66.3.2"), netip.MustParseAddr("127.66.3.1")
+	ours := freePort(t, us)
+	b := newBird(t, them, ours)
+	pop, _ := listen(t, Options{ASN: 64500, RouterID: netip.MustParseAddr("203.0.113.1"), Listen: []netip.AddrPort{ours}, Neighbors: []Neighbor{
+		{Name: "bird", Address: them, Port: b.addr.Port(), ASN: 64496, Local: us, Multihop: 64},
+	}})
+	routes := manyRoutes(10, true, true)
+	if err := pop.Set(routes); err != nil {
+		t.Fatal(err)
+	}
+	b.start(t)
+	run(t, pop)
+	await(t, "all routes at BIRD", func() bool { return b.updates() == len(routes) })
+	for began := time.Now(); time.Since(began) < steadyFor; time.Sleep(10 * time.Millisecond) {
+		if err := pop.Set(routes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.updates(); got != len(routes) {
+		t.Errorf("BIRD received %d updates, want the first %d and none in %v", got, len(routes), steadyFor)
+	}
+	if got := pop.Neighbors()[0].Downs; got != 0 {
+		t.Errorf("the session ended %d times", got)
+	}
+}
+
+// updates counts the routes that BIRD was ever sent, and those withdrawn.
+func (b *bird) updates() int {
+	n := 0
+	for line := range strings.SplitSeq(b.ask("show protocols all pop"), "\n") {
+		words := strings.Fields(line) // Import updates: received rejected filtered ignored accepted
+		if len(words) > 2 && words[0] == "Import" && (words[1] == "updates:" || words[1] == "withdraws:") {
+			received, _ := strconv.Atoi(words[2])
+			n += received
+		}
+	}
+	return n
+}
+
+// freePort returns a port of addr that was free a moment ago.
+func freePort(t *testing.T, addr netip.Addr) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort()
 }

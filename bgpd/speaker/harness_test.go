@@ -18,7 +18,7 @@ import (
 const limit = 30 * time.Second
 
 // await waits until ok holds.
-func await(t *testing.T, what string, ok func() bool) time.Duration {
+func await(t testing.TB, what string, ok func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !ok() {

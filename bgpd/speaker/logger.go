@@ -15,8 +15,9 @@ import (
 // It also listens for what gobgp only logs and we must know: protection that could not be set, and why a session ended.
 type logger struct {
 	to *slog.Logger
-	// Both take a neighbour's address; they are called from within gobgp and must not block or call it.
-	unprotected, ended func(key, why string)
+	// All take a neighbour's address; they are called from within gobgp and must not block or call it. What a
+	// notification said (RFC 9003) comes before the end of its session.
+	unprotected, said, ended func(key, why string)
 }
 
 // unprotectedMessages are gobgp's log lines for MD5 and GTSM that are not in force.
@@ -28,7 +29,12 @@ func (l *logger) log(level slog.Level, msg string, fields log.Fields) {
 			l.unprotected(fmt.Sprint(fields["Key"]), fmt.Sprintf("%s: %v%v", msg, orEmpty(fields["Err"]), orEmpty(fields["Error"])))
 		}
 	}
-	if msg == "Peer Down" {
+	switch msg {
+	case "received notification", "sent notification":
+		if text, ok := fields["Communicated-Reason"].(string); ok && text != "" {
+			l.said(fmt.Sprint(fields["Key"]), text)
+		}
+	case "Peer Down":
 		l.ended(fmt.Sprint(fields["Key"]), fmt.Sprint(fields["Reason"]))
 	}
 	if !l.to.Enabled(context.Background(), level) {

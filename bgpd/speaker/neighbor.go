@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 // ended; the others' stay as they are. All or nothing where the input is wrong; an error of the library names the
 // neighbours that it concerns, and the others are set.
 func (s *Speaker) SetNeighbors(want []Neighbor) error {
-	if err := checkNeighbors(want); err != nil {
+	if err := errors.Join(checkNeighbors(want), s.checkProtection(want)); err != nil {
 		return err
 	}
 	s.peers.Lock()
@@ -33,10 +34,13 @@ func (s *Speaker) SetNeighbors(want []Neighbor) error {
 			return fmt.Errorf("neighbor %q: gobgp cannot take a password off a listener; restart to go without one", n.Name)
 		}
 	}
+	if err := guardListeners(s.Addrs(), want); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	var errs []error
 	for _, n := range old {
-		if !slices.Contains(want, n) {
+		if !slices.ContainsFunc(want, n.sameSession) {
 			errs = append(errs, s.deletePeer(ctx, b, n))
 			delete(s.revivals, n.Address)
 			s.mu.Lock()
@@ -49,11 +53,23 @@ func (s *Speaker) SetNeighbors(want []Neighbor) error {
 		return errors.Join(append(errs, err)...)
 	}
 	for _, n := range want {
-		if !slices.Contains(old, n) {
+		switch {
+		case slices.ContainsFunc(old, n.equal):
+		case slices.ContainsFunc(old, n.sameSession):
+			errs = append(errs, sendAgain(ctx, b, n))
+		default:
 			errs = append(errs, s.addPeer(ctx, b, n))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sendAgain sends a neighbour all routes by the rules that are in force now.
+func sendAgain(ctx context.Context, b *server.BgpServer, n Neighbor) error {
+	if err := b.ResetPeer(ctx, &api.ResetPeerRequest{Address: n.Address.String(), Soft: true, Direction: api.ResetPeerRequest_OUT}); err != nil {
+		return fmt.Errorf("send routes to %q by its new rules: %w", n.Name, err)
+	}
+	return nil
 }
 
 // setWanted is called with peers held.
@@ -71,7 +87,7 @@ func (s *Speaker) addPeer(ctx context.Context, b *server.BgpServer, n Neighbor) 
 		session = &Session{Neighbor: n.Name, Address: n.Address, ASN: n.ASN, Since: s.o.Now()}
 		s.sessions[n.Address] = session
 	}
-	session.State, session.Error, session.protected = Idle, "", n.Password != "" || n.TTLSecurity
+	session.State, session.Error, session.flooded, session.protected = Idle, "", false, n.Password != "" || n.TTLSecurity
 	s.mu.Unlock()
 	if s.revivals[n.Address] == nil {
 		s.revivals[n.Address] = &revival{}
@@ -122,15 +138,12 @@ func (s *Speaker) deletePeer(ctx context.Context, b *server.BgpServer, n Neighbo
 }
 
 func (n *Neighbor) toPeer() *api.Peer {
-	hold := n.HoldTime
-	if hold == 0 {
-		hold = DefaultHoldTime
-	}
+	hold := n.hold()
 	p := &api.Peer{
 		Conf:      &api.PeerConf{NeighborAddress: n.Address.String(), PeerAsn: n.ASN, AuthPassword: n.Password, Description: n.Name},
 		Transport: &api.Transport{PassiveMode: n.Passive, RemotePort: uint32(n.Port)},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			HoldTime: uint64(hold / time.Second), KeepaliveInterval: uint64(hold / time.Second / 3), ConnectRetry: 1,
+			HoldTime: uint64(hold / time.Second), KeepaliveInterval: uint64(cmp.Or(n.Keepalive, hold/3) / time.Second), ConnectRetry: 1,
 		}},
 		// Off on purpose: with graceful restart a dead POP stays routed for the whole restart time (design §6).
 		GracefulRestart: &api.GracefulRestart{Enabled: false},
@@ -145,7 +158,11 @@ func (n *Neighbor) toPeer() *api.Peer {
 		p.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 255}
 	}
 	for _, v4 := range []bool{true, false} {
-		p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{Family: family(v4), Enabled: true}})
+		f := &api.AfiSafi{Config: &api.AfiSafiConfig{Family: family(v4), Enabled: true}}
+		if n.MaxPrefixes > 0 {
+			f.PrefixLimits = &api.PrefixLimit{Family: family(v4), MaxPrefixes: uint32(n.MaxPrefixes)}
+		}
+		p.AfiSafis = append(p.AfiSafis, f)
 	}
 	return p
 }

@@ -5,10 +5,13 @@
 package speaker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -61,16 +64,33 @@ type Neighbor struct {
 
 	Passive     bool          // never dial, wait for its connection
 	Password    string        // TCP MD5 (RFC 2385); empty means none
-	HoldTime    time.Duration // whole seconds, at least 3 s; 0 means DefaultHoldTime. The keepalive interval is a third of it
+	HoldTime    time.Duration // whole seconds, at least 3 s; 0 means DefaultHoldTime
+	Keepalive   time.Duration // whole seconds, at most a third of the hold time; 0 means that
 	Multihop    uint8         // IP TTL towards a neighbour that is routers away; 0 means directly connected
 	TTLSecurity bool          // GTSM (RFC 5082): send TTL 255, accept nothing less; excludes Multihop
+	// MaxPrefixes is how many prefixes of each family it may send, those that our rules refuse included; 0 means any
+	// number. One more ends the session with a Cease that says so (RFC 4486 §4), and it stays down for a while.
+	MaxPrefixes int
 
 	Relation Relation
-	Prepend  int        // how often our ASN is added to the path towards it, at most 10
-	NextHop4 netip.Addr // written into IPv4 routes towards it; the zero Addr leaves a Route's own, else our end of the session
-	Default  bool       // it hears a default route of ours; counts only where it is so from the start
-	NextHop6 netip.Addr // the same for IPv6; over an IPv4 session it is needed where the neighbour refuses ::ffff:a.b.c.d
+
+	// Done to routes towards it, besides what a Route carries.
+	Prepend          int      // how often our ASN is added to the path, at most 10
+	MED              uint32   // 0 leaves a Route's own
+	Communities      []uint32 // added
+	LargeCommunities [][3]uint32
+	NextHop4         netip.Addr // written into IPv4 routes towards it; the zero Addr leaves a Route's own, else our end of the session
+	Default          bool       // it hears a default route of ours; counts only where it is so from the start
+	NextHop6         netip.Addr // the same for IPv6; over an IPv4 session it is needed where the neighbour refuses ::ffff:a.b.c.d
 }
+
+// sameSession reports whether the session with n may stay when n becomes o: what differs is done to routes alone.
+func (n Neighbor) sameSession(o Neighbor) bool {
+	n.Prepend, n.MED, n.Communities, n.LargeCommunities = o.Prepend, o.MED, o.Communities, o.LargeCommunities
+	return reflect.DeepEqual(n, o)
+}
+
+func (n Neighbor) equal(o Neighbor) bool { return reflect.DeepEqual(n, o) }
 
 // maxPrepend bounds a path: longer prepends are filtered by many networks.
 const maxPrepend = 10
@@ -81,6 +101,7 @@ type Options struct {
 	RouterID  netip.Addr       // IPv4 (RFC 4271 §4.2)
 	Listen    []netip.AddrPort // empty means no listener; all must have one port, and port 0 picks a free one
 	Neighbors []Neighbor       // the first wanted set; SetNeighbors replaces it
+	Allowed   []netip.Prefix   // what may be announced, whatever Set is asked for; nil allows all. SetAllowed replaces it
 
 	// OnSession is called when a session changes state, OnBest when the best path of a prefix does; nil means nobody
 	// listens. Calls come in order from one goroutine, beginning with what is true when Run starts. They must not
@@ -94,6 +115,9 @@ type Options struct {
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // nil means time.Now
 	Ready  func()           // called once when the speaker listens; nil means nobody waits
+
+	tryProtection func(Neighbor) error // nil asks the kernel
+	floodFirst    time.Duration        // 0 means the constant
 }
 
 func (o *Options) check() error {
@@ -128,6 +152,8 @@ func checkNeighbors(all []Neighbor) error {
 	return errors.Join(errs...)
 }
 
+func (n *Neighbor) hold() time.Duration { return cmp.Or(n.HoldTime, DefaultHoldTime) }
+
 func (n *Neighbor) check() error {
 	var errs []error
 	fail := func(format string, args ...any) {
@@ -147,6 +173,12 @@ func (n *Neighbor) check() error {
 	}
 	if h := n.HoldTime; h != 0 && (h < minHoldTime || h > 65535*time.Second || h%time.Second != 0) {
 		fail("hold time %v: want 0 or whole seconds from 3s (RFC 4271 §4.2)", h)
+	}
+	if k := n.Keepalive; k != 0 && (k < time.Second || k > n.hold()/3 || k%time.Second != 0) {
+		fail("keepalive %v: want 0 or whole seconds up to a third of the hold time %v (RFC 4271 §4.4)", k, n.hold())
+	}
+	if n.MaxPrefixes < 0 || n.MaxPrefixes > math.MaxInt32 {
+		fail("max prefixes %d: want 0 for any number, or a limit", n.MaxPrefixes)
 	}
 	if len(n.Password) > 80 {
 		fail("password of %d bytes: TCP MD5 takes 80 at most", len(n.Password))

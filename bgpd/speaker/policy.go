@@ -182,6 +182,9 @@ func exportStatements(asn uint32, mark string, byRelation map[Relation][]netip.A
 				Actions: &api.Actions{AsPrepend: &api.AsPrependAction{Asn: asn, Repeat: uint32(n.Prepend)}},
 			})
 		}
+		if a := decorate(n); a != nil {
+			all = append(all, &api.Statement{Name: "out-decorate-" + n.Name, Conditions: from(n.Name), Actions: a})
+		}
 		for _, hop := range []netip.Addr{n.NextHop4, n.NextHop6} {
 			if !hop.IsValid() {
 				continue
@@ -201,6 +204,30 @@ func exportStatements(asn uint32, mark string, byRelation map[Relation][]netip.A
 		})
 	}
 	return all
+}
+
+// decorate is what is added to every route towards a neighbour, or nil.
+func decorate(n Neighbor) *api.Actions {
+	if n.MED == 0 && len(n.Communities) == 0 && len(n.LargeCommunities) == 0 {
+		return nil
+	}
+	a := &api.Actions{}
+	if n.MED != 0 {
+		a.Med = &api.MedAction{Type: api.MedAction_REPLACE, Value: int64(n.MED)}
+	}
+	if len(n.Communities) > 0 {
+		a.Community = &api.CommunityAction{Type: api.CommunityAction_ADD}
+		for _, c := range n.Communities {
+			a.Community.Communities = append(a.Community.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+		}
+	}
+	if len(n.LargeCommunities) > 0 {
+		a.LargeCommunity = &api.CommunityAction{Type: api.CommunityAction_ADD}
+		for _, c := range n.LargeCommunities {
+			a.LargeCommunity.Communities = append(a.LargeCommunity.Communities, fmt.Sprintf("%d:%d:%d", c[0], c[1], c[2]))
+		}
+	}
+	return a
 }
 
 // setPolicies puts the rules in force. Routes that are known keep what the old rules made of them, so a neighbour whose

@@ -9,8 +9,6 @@ import (
 	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/apiutil"
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // GracefulShutdown is the community that asks neighbours to prefer any other path (RFC 8326).
@@ -54,10 +52,14 @@ func family(v4 bool) *api.Family {
 	return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
 }
 
-// toPath writes a route as gobgp wants it. A withdrawal needs the prefix alone.
+// toPath writes a route as gobgp wants it, in the form of the wire: that costs a third of its protobuf form. A withdrawal
+// needs the prefix alone.
 func toPath(r Route, withdraw bool) (*api.Path, error) {
 	v4 := r.Prefix.Addr().Is4()
-	nlri := &api.IPAddressPrefix{Prefix: r.Prefix.Addr().String(), PrefixLen: uint32(r.Prefix.Bits())}
+	p := &api.Path{Family: family(v4), NlriBinary: encodePrefix(r.Prefix), IsWithdraw: withdraw}
+	if withdraw {
+		return p, nil
+	}
 	hop := r.NextHop
 	if !hop.IsValid() {
 		hop = netip.IPv4Unspecified()
@@ -65,41 +67,42 @@ func toPath(r Route, withdraw bool) (*api.Path, error) {
 			hop = netip.IPv6Unspecified()
 		}
 	}
-	attrs := []proto.Message{&api.OriginAttribute{Origin: 0}}
-	packed, err := anypb.New(nlri)
-	if err != nil {
-		return nil, fmt.Errorf("encode prefix %q: %w", r.Prefix, err)
-	}
+	attrs := []bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP)}
 	if v4 {
-		attrs = append(attrs, &api.NextHopAttribute{NextHop: hop.String()})
+		attrs = append(attrs, bgp.NewPathAttributeNextHop(hop.String()))
 	} else {
-		attrs = append(attrs, &api.MpReachNLRIAttribute{Family: family(false), NextHops: []string{hop.String()}, Nlris: []*anypb.Any{packed}})
+		nlri := bgp.NewIPv6AddrPrefix(uint8(r.Prefix.Bits()), r.Prefix.Addr().String())
+		attrs = append(attrs, bgp.NewPathAttributeMpReachNLRI(hop.String(), []bgp.AddrPrefixInterface{nlri}))
 	}
 	if len(r.ASPath) > 0 {
-		attrs = append(attrs, &api.AsPathAttribute{Segments: []*api.AsSegment{{Type: api.AsSegment_AS_SEQUENCE, Numbers: r.ASPath}}})
+		attrs = append(attrs, bgp.NewPathAttributeAsPath([]bgp.AsPathParamInterface{bgp.NewAs4PathParam(bgp.BGP_ASPATH_ATTR_TYPE_SEQ, r.ASPath)}))
 	}
 	if r.MED != 0 {
-		attrs = append(attrs, &api.MultiExitDiscAttribute{Med: r.MED})
+		attrs = append(attrs, bgp.NewPathAttributeMultiExitDisc(r.MED))
 	}
 	if len(r.Communities) > 0 {
-		attrs = append(attrs, &api.CommunitiesAttribute{Communities: r.Communities})
+		attrs = append(attrs, bgp.NewPathAttributeCommunities(r.Communities))
 	}
 	if len(r.LargeCommunities) > 0 {
-		large := &api.LargeCommunitiesAttribute{}
+		var large []*bgp.LargeCommunity
 		for _, c := range r.LargeCommunities {
-			large.Communities = append(large.Communities, &api.LargeCommunity{GlobalAdmin: c[0], LocalData1: c[1], LocalData2: c[2]})
+			large = append(large, &bgp.LargeCommunity{ASN: c[0], LocalData1: c[1], LocalData2: c[2]})
 		}
-		attrs = append(attrs, large)
+		attrs = append(attrs, bgp.NewPathAttributeLargeCommunities(large))
 	}
-	p := &api.Path{Nlri: packed, Family: family(v4), IsWithdraw: withdraw}
 	for _, a := range attrs {
-		packed, err := anypb.New(a)
+		encoded, err := a.Serialize()
 		if err != nil {
 			return nil, fmt.Errorf("encode attribute of %q: %w", r.Prefix, err)
 		}
-		p.Pattrs = append(p.Pattrs, packed)
+		p.PattrsBinary = append(p.PattrsBinary, encoded)
 	}
 	return p, nil
+}
+
+// encodePrefix writes a prefix as NLRI (RFC 4271 §4.3).
+func encodePrefix(p netip.Prefix) []byte {
+	return append([]byte{byte(p.Bits())}, p.Addr().AsSlice()[:(p.Bits()+7)/8]...)
 }
 
 // fromPath reads a path as gobgp tells it. The second result is false for what is neither IPv4 nor IPv6 unicast.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,9 @@ type Session struct {
 	Cause    string     `json:"cause,omitempty"` // why it ended when it was last established; "" while it is
 	Error    string     `json:"error,omitempty"` // why it may not come up: protection that could not be set
 
-	protected bool // MD5 or GTSM was asked for
+	protected bool   // MD5 or GTSM was asked for
+	said      string // text of the notification that is ending it
+	flooded   bool   // it sent more prefixes than it may
 }
 
 // Neighbors returns the wanted neighbors with their sessions, in the order in which they were set.
@@ -72,10 +75,11 @@ func (s *Speaker) nameOf(addr netip.Addr) string {
 
 // watch has gobgp tell us of sessions and best paths until ctx is done.
 func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
-	err := b.WatchEvent(ctx, &api.WatchEventRequest{
-		Peer:  &api.WatchEventRequest_Peer{},
-		Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_BEST, Init: true}}},
-	}, func(e *api.WatchEventResponse) {
+	watched := &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}}
+	if s.o.OnBest != nil {
+		watched.Table = &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{{Type: api.WatchEventRequest_Table_Filter_BEST, Init: true}}}
+	}
+	err := b.WatchEvent(ctx, watched, func(e *api.WatchEventResponse) {
 		if p := e.GetPeer(); p != nil {
 			s.heardState(p.Peer.GetState())
 		}
@@ -155,16 +159,44 @@ func (s *Speaker) heardState(p *api.PeerState) {
 	}
 }
 
+// sessionOf returns the session of a neighbour that gobgp's log lines name by its address, or nil. It is called with mu
+// held.
+func (s *Speaker) sessionOf(key string) *Session {
+	addr, err := netip.ParseAddr(key)
+	if err != nil {
+		return nil
+	}
+	return s.sessions[addr.Unmap()]
+}
+
+// said is told by gobgp's log line the text of a notification, ours or the neighbour's.
+func (s *Speaker) said(key, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if session := s.sessionOf(key); session != nil {
+		session.said = text
+	}
+}
+
+// tooManyPrefixes is how gobgp words the Cease for a neighbour that sends more than it may.
+const tooManyPrefixes = "maximum number of prefixes reached"
+
 // ended is told by gobgp's log line, before its event, why an established session ended.
 func (s *Speaker) ended(key, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addr, err := netip.ParseAddr(key)
-	if err != nil {
+	session := s.sessionOf(key)
+	if session == nil {
 		return
 	}
-	if session := s.sessions[addr.Unmap()]; session != nil {
-		session.Cause = strings.ReplaceAll(why, "-", " ")
+	session.Cause = strings.ReplaceAll(why, "-", " ")
+	if session.said != "" {
+		session.Cause += ": " + strconv.Quote(session.said)
+		session.said = ""
+	}
+	if strings.HasPrefix(why, "notification-sent") && strings.Contains(why, tooManyPrefixes) {
+		session.flooded = true
+		session.Error = "it sent more prefixes than it may; it is tried again after a pause"
 	}
 }
 
@@ -180,12 +212,11 @@ func (s *Speaker) nudge() {
 func (s *Speaker) unprotected(key, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addr, err := netip.ParseAddr(key)
-	if err != nil {
+	if _, err := netip.ParseAddr(key); err != nil {
 		s.listenerError = why
 		return
 	}
-	if session := s.sessions[addr.Unmap()]; session != nil && session.protected {
+	if session := s.sessionOf(key); session != nil && session.protected {
 		session.Error = why
 		if !slices.Contains(s.down, session.Address) {
 			s.down = append(s.down, session.Address)
@@ -204,11 +235,34 @@ const (
 	reviveMax   = 40 * time.Millisecond
 )
 
+// The pause after a neighbour has sent more prefixes than it may: it doubles from the first to the second, and begins
+// anew when the last time is longer ago than the third.
+const (
+	floodFirst  = time.Minute
+	floodMax    = 30 * time.Minute
+	floodForget = 2 * time.Hour
+)
+
 // revival is the state of bringing one session back.
 type revival struct {
 	added    bool // gobgp has the neighbour
 	attempts int
+	floods   int       // times that it sent too many prefixes
+	flooded  time.Time // the last of them
 	due      time.Time // zero when nothing is to be done
+}
+
+// pause returns how long to wait before the neighbour is added again, and counts.
+func (r *revival) pause(now time.Time, flooded bool, first time.Duration) time.Duration {
+	if !flooded {
+		r.attempts++
+		return min(reviveFirst<<min(r.attempts-1, 10), reviveMax)
+	}
+	if now.Sub(r.flooded) > floodForget {
+		r.floods = 0
+	}
+	r.floods, r.flooded = r.floods+1, now
+	return min(first<<min(r.floods-1, 10), floodMax)
 }
 
 // revive brings lost sessions back until ctx is done. gobgp would idle 5 s, and up to 2 s more before it dials;
@@ -239,9 +293,9 @@ func (s *Speaker) reviveDue(ctx context.Context, b *server.BgpServer, now time.T
 	s.mu.Lock()
 	down := s.down
 	s.down = nil
-	up := map[netip.Addr]bool{}
+	up, flooded := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for addr, session := range s.sessions {
-		up[addr] = session.State == Established
+		up[addr], flooded[addr] = session.State == Established, session.flooded
 	}
 	s.mu.Unlock()
 	for _, n := range s.neighbors {
@@ -253,9 +307,8 @@ func (s *Speaker) reviveDue(ctx context.Context, b *server.BgpServer, now time.T
 			r.attempts = 0
 		}
 		if slices.Contains(down, n.Address) && r.due.IsZero() {
-			pause := min(reviveFirst<<min(r.attempts, 10), reviveMax)
+			pause := r.pause(now, flooded[n.Address], s.o.floodFirst)
 			r.due = now.Add(time.Duration((0.5 + rand.Float64()) * float64(pause))) //nolint:gosec // jitter
-			r.attempts++
 		}
 		switch {
 		case r.due.IsZero():

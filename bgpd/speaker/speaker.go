@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type Speaker struct {
 
 	routes     sync.Mutex             // guards the following; held over calls of gobgp that change routes
 	wanted     map[netip.Prefix]Route // nil once Run has ended
+	allowed    []netip.Prefix         // nil allows all
 	announcing bool                   // what is wanted goes on the wire
 
 	mu            sync.Mutex // guards the following; held for a read or a write
@@ -52,8 +54,12 @@ func New(o Options) (*Speaker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.tryProtection == nil {
+		o.tryProtection = tryProtection
+	}
+	o.floodFirst = cmp.Or(o.floodFirst, floodFirst)
 	return &Speaker{
-		o: o, neighbors: slices.Clone(o.Neighbors), revivals: map[netip.Addr]*revival{},
+		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), revivals: map[netip.Addr]*revival{},
 		wanted: map[netip.Prefix]Route{}, sessions: map[netip.Addr]*Session{}, wake: make(chan struct{}, 1),
 	}, nil
 }
@@ -72,12 +78,15 @@ func (s *Speaker) Listen(ctx context.Context) error {
 	if s.library() != nil {
 		return errStarted
 	}
-	if err := s.checkProtection(); err != nil {
+	if err := s.checkProtection(s.neighbors); err != nil {
 		return err
 	}
-	b := server.NewBgpServer(server.LoggerOption(&logger{to: s.o.Logger, unprotected: s.unprotected, ended: s.ended}))
+	b := server.NewBgpServer(server.LoggerOption(&logger{to: s.o.Logger, unprotected: s.unprotected, said: s.said, ended: s.ended}))
 	go b.Serve() // gobgp gives no way to end it; it sleeps once StopBgp has been called
 	listen, err := s.open(ctx, b)
+	if err == nil {
+		err = guardListeners(listen, s.neighbors)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bgp, s.listen = b, listen
@@ -138,19 +147,29 @@ func pickPort(ctx context.Context, want []netip.AddrPort) ([]netip.AddrPort, err
 	return got, nil
 }
 
-// checkProtection refuses MD5 and GTSM where Go's listeners are Multipath TCP: the kernel refuses both options on
-// those, gobgp logs that and goes on, and the sessions come up unprotected.
-func (s *Speaker) checkProtection() error {
+// checkProtection refuses neighbours whose MD5 or GTSM could not be in force: where the kernel cannot set them, and where
+// Go's listeners are Multipath TCP, on which the kernel refuses both. gobgp logs that and goes on, and the sessions come
+// up unprotected.
+func (s *Speaker) checkProtection(neighbors []Neighbor) error {
+	var errs []error
 	var lc net.ListenConfig
-	if len(s.o.Listen) == 0 || !lc.MultipathTCP() {
-		return nil
-	}
-	for _, n := range s.neighbors {
-		if n.Password != "" || n.TTLSecurity {
-			return fmt.Errorf("neighbor %q: MD5 and TTL security cannot be set on a listener of Multipath TCP; set GODEBUG=multipathtcp=0", n.Name)
+	for _, n := range neighbors {
+		if len(s.o.Listen) > 0 && lc.MultipathTCP() && (n.Password != "" || n.TTLSecurity) {
+			errs = append(errs, fmt.Errorf("neighbor %q: MD5 and TTL security cannot be set on a listener of Multipath TCP; set GODEBUG=multipathtcp=0", n.Name))
+			continue
 		}
+		if why := s.listenerProblem(); why != "" && n.TTLSecurity {
+			errs = append(errs, fmt.Errorf("neighbor %q: TTL security is not in force on the listener: %s", n.Name, why))
+		}
+		errs = append(errs, s.o.tryProtection(n))
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+func (s *Speaker) listenerProblem() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listenerError
 }
 
 // Addrs returns the addresses of the listeners with their real port, or nil before Listen.

@@ -38,6 +38,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		}, "127.0.0.2:180"},
 		{"a hold time that the protocol forbids", func(o *Options) { o.Neighbors[0].HoldTime = 2 * time.Second }, "hold time 2s"},
 		{"a hold time of half seconds", func(o *Options) { o.Neighbors[0].HoldTime = 3500 * time.Millisecond }, "hold time 3.5s"},
+		{"a keepalive above a third of the hold time", func(o *Options) { o.Neighbors[0].Keepalive = 4 * time.Second }, "keepalive 4s"},
+		{"a negative limit", func(o *Options) { o.Neighbors[0].MaxPrefixes = -1 }, "max prefixes -1"},
 		{"a neighbor without a name", func(o *Options) { o.Neighbors[0].Name = "" }, "want a name"},
 		{"a neighbor without an address", func(o *Options) { o.Neighbors[0].Address = netip.Addr{} }, "address of a router"},
 		{"a neighbor without an asn", func(o *Options) { o.Neighbors[0].ASN = 0 }, `"r1": asn 0`},
@@ -315,7 +317,7 @@ func TestMissingProtectionIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.sessions[addrB] = &Session{Neighbor: "pop", Address: addrB, State: Active, protected: true}
-	l := &logger{to: s.o.Logger, unprotected: s.unprotected, ended: s.ended}
+	l := &logger{to: s.o.Logger, unprotected: s.unprotected, said: s.said, ended: s.ended}
 	l.Warn("failed to set md5", map[string]any{"Key": addrB.String(), "Err": "operation not supported"})
 	if got := s.Neighbors()[0].Error; !strings.Contains(got, "operation not supported") {
 		t.Errorf("got error %q, want gobgp's", got)

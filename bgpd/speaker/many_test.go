@@ -1,0 +1,119 @@
+package speaker
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// manyRoutes makes n routes of one family or, in turn, of both.
+func manyRoutes(n int, four, six bool) []Route {
+	var all []Route
+	for i := range n {
+		r := Route{NextHop: netip.MustParseAddr("203.0.113.1"), LargeCommunities: [][3]uint32{{64500, 1, 2}}}
+		if four && (!six || i%2 == 0) {
+			r.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 10<<24|uint32(i)<<8))), 24)
+		} else {
+			a := netip.MustParseAddr("2001:db8::").As16()
+			binary.BigEndian.PutUint16(a[4:], uint16(i))
+			r.Prefix, r.NextHop = netip.PrefixFrom(netip.AddrFrom16(a), 48), netip.MustParseAddr("2001:db8:a1::1")
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// rawSession runs a speaker with a rawPeer as its only neighbour and returns when the session is established.
+func rawSession(t testing.TB, o Options) (*Speaker, *rawPeer) {
+	t.Helper()
+	p, at := newRawPeer(t, netip.MustParseAddr("127.66.1.9"), 64496)
+	o.ASN, o.RouterID = 64500, addrB
+	if len(o.Neighbors) == 0 {
+		o.Neighbors = []Neighbor{{}}
+	}
+	n := &o.Neighbors[0]
+	n.Name, n.Address, n.Port, n.ASN, n.Local = "raw", at.Addr(), at.Port(), 64496, addrB
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	await(t, "session with the raw peer", func() bool { return s.established() == 1 })
+	return s, p
+}
+
+// What is set again, in whatever order, sends nothing; and of many routes only the ones that change go on the wire.
+func TestOnlyChangesAreSent(t *testing.T) {
+	s, p := rawSession(t, Options{})
+	routes := manyRoutes(100, true, true)
+	set := func(all []Route) {
+		t.Helper()
+		if err := s.Set(all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(routes)
+	await(t, "all routes", func() bool { _, n, _, _ := p.count(); return n == len(routes) })
+	p.forget()
+	for range 50 {
+		rand.Shuffle(len(routes), func(i, j int) { routes[i], routes[j] = routes[j], routes[i] })
+		set(routes)
+	}
+	gone := routes[0]
+	set(routes[1:])
+	await(t, "one withdrawal", func() bool { n, _, _, _ := p.count(); return n > 0 })
+	if withdrawn, announced, _, _ := p.count(); withdrawn != 1 || announced != 0 {
+		t.Errorf("%d withdrawn and %d announced, want 1 and 0", withdrawn, announced)
+	}
+	if have, _ := p.routes(); len(have) != 0 {
+		t.Errorf("has %v after forgetting", have)
+	}
+	set([]Route{gone})
+	await(t, "the others withdrawn, one back", func() bool { w, a, _, _ := p.count(); return w == len(routes) && a == 1 })
+}
+
+// BenchmarkWithdraw1000 measures from Set to the last withdrawal as a neighbour reads it; the neighbour shares the CPU.
+func BenchmarkWithdraw1000(b *testing.B) {
+	for _, shape := range []struct {
+		name      string
+		four, six bool
+	}{{"ipv4", true, false}, {"ipv6", false, true}, {"both", true, true}} {
+		b.Run(shape.name, func(b *testing.B) { benchmarkWithdraw(b, manyRoutes(1000, shape.four, shape.six)) })
+	}
+}
+
+func benchmarkWithdraw(b *testing.B, routes []Route) {
+	s, p := rawSession(b, Options{})
+	var took []time.Duration
+	updates := 0
+	for b.Loop() {
+		p.forget()
+		if err := s.Set(routes); err != nil {
+			b.Fatal(err)
+		}
+		await(b, "all routes", func() bool { _, n, _, _ := p.count(); return n >= len(routes) })
+		p.forget()
+		began := time.Now()
+		if err := s.Set(nil); err != nil {
+			b.Fatal(err)
+		}
+		await(b, "all withdrawals", func() bool { n, _, _, _ := p.count(); return n >= len(routes) })
+		_, _, n, last := p.count()
+		took, updates = append(took, last.Sub(began)), n
+	}
+	slices.Sort(took)
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	b.ReportMetric(ms(took[len(took)/2]), "ms-median")
+	b.ReportMetric(ms(took[len(took)*95/100]), "ms-p95")
+	b.ReportMetric(float64(updates), "updates")
+}

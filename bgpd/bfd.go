@@ -20,6 +20,7 @@ import (
 //	BFD up -> down            Hold: the session is ended and none begun; its routes are gone with it
 //	BFD up again              Release
 //	neighbour: admin down     Release: it has ended BFD on purpose, and BGP's hold time is all there is (RFC 5882 §4.1)
+//	its host: nobody there    Release: its BFD is gone without a word, but the path carries packets
 //	BFD never up              nothing: a neighbour without BFD speaks BGP as ever
 type paths struct {
 	s        *Server
@@ -30,7 +31,7 @@ type paths struct {
 func newPaths(s *Server) (*paths, error) {
 	p := &paths{s: s, downs: map[netip.Addr]int{}}
 	var err error
-	p.endpoint, err = bfd.New(bfd.Options{OnChange: p.changed, Logger: s.o.Logger, Registerer: s.o.Registerer})
+	p.endpoint, err = bfd.New(bfd.Options{Port: s.o.bfdPort, OnChange: p.changed, Logger: s.o.Logger, Registerer: s.o.Registerer})
 	return p, err
 }
 

@@ -42,8 +42,9 @@ type Status struct {
 	RemoteState State     // as last told
 	Diag        Diag      // why we went down last; none while the session is Up
 	Downs       int       // how often it was Up and is no more, on purpose or not
-	// Failed says that the session was Up, is not, and that neither end has said that this is on purpose. What needs the
-	// path shall not trust it until it is Up again (RFC 5882 §4.3); a neighbour that never spoke BFD never fails.
+	// Failed says that the session was Up, is not, and that neither end has said that this is on purpose, nor the
+	// neighbour's host that nobody speaks BFD there any more. What needs the path shall not trust it until it is Up again
+	// (RFC 5882 §4.3); a neighbour that never spoke BFD never fails.
 	Failed    bool
 	Interval  time.Duration // between two of our packets at most, as negotiated; 0 while there are none
 	Detection time.Duration // how long the neighbour may be silent; 0 while nothing is known of it

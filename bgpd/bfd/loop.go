@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	mathrand "math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -29,9 +30,12 @@ type wire interface {
 	// Receive returns the next packet that has arrived; false when there is none.
 	Receive() (datagram, bool)
 	// Send sends a packet from a port that is the path's for as long as it lives, and hears what comes back on it. With
-	// nil it closes what it opened.
+	// nil it closes what it opened. It returns errNobody where the neighbour's host says that nobody is there.
 	Send(p path, packet []byte) error
 }
+
+// errNobody is an ICMP message that nobody listens at the neighbour's port.
+var errNobody = errors.New("nobody listens for BFD")
 
 // loop serves all sessions from one thread. It owns them, so that nothing has to be locked between a packet and its
 // consequence.
@@ -190,6 +194,9 @@ func (l *loop) advance(now time.Time) {
 			l.out = p.Append(l.out[:0])
 			if err := l.wire.Send(l.path(v), l.out); err != nil {
 				v.err = err.Error()
+				if errors.Is(err, errNobody) {
+					v.s.Excuse()
+				}
 			} else {
 				v.err = ""
 				l.e.m.sent.Inc()

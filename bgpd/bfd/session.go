@@ -179,6 +179,14 @@ func (s *Session) Stop(now time.Time) {
 	}
 }
 
+// Excuse takes back that the path has failed: the neighbour's host has said that nobody there speaks BFD, so the path
+// carries packets. Some software ends its sessions without a word.
+func (s *Session) Excuse() {
+	if s.state != Up {
+		s.failed = false
+	}
+}
+
 // interval is the mean of what is between two periodic packets, 0 for none (RFC 5880 §6.8.2).
 func (s *Session) interval() time.Duration {
 	quiet := s.remoteDemand && s.state == Up && s.remoteState == Up && !s.poll

@@ -194,6 +194,7 @@ func TestFailedIsNotOnPurpose(t *testing.T) {
 		}, false},
 		{"silence, then init", func(s *Session) { said(s, now.Add(time.Second)); s.Receive(from(Down, slow), now.Add(time.Second)) }, true},
 		{"silence, then up", func(s *Session) { said(s, now.Add(time.Second)); s.Receive(from(Init, slow), now.Add(time.Second)) }, false},
+		{"silence, then an ICMP that nobody is there", func(s *Session) { said(s, now.Add(time.Second)); s.Excuse() }, false},
 		{"we say admin down", func(s *Session) { s.Stop(now) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

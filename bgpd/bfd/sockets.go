@@ -178,7 +178,7 @@ func (s *sockets) Send(p path, packet []byte) error {
 		return nil
 	case errors.Is(err, unix.ECONNREFUSED): // the answer to an earlier packet, instead of sending this one
 		_, _ = unix.SendmsgN(out.fd, packet, nil, nil, unix.MSG_DONTWAIT)
-		return fmt.Errorf("nobody listens for BFD at %s", p.remote)
+		return fmt.Errorf("send to %s: %w", p.remote, errNobody)
 	}
 	_ = unix.Close(out.fd)
 	out.fd, out.err, out.tried = -1, nil, time.Time{}

@@ -21,6 +21,10 @@ import (
 // Port is where single-hop sessions are heard (RFC 5881 §4).
 const Port = 3784
 
+// multihopPort is that of sessions over several hops (RFC 5883 §5), which we do not speak. What arrives there is heard all
+// the same: FRR sends to it as soon as a neighbour has `ttl-security hops 1`, and then watches nothing, and does not say so.
+const multihopPort = 4784
+
 // hopLimit is the TTL or hop limit of every packet: one that came over a router has less (RFC 5881 §5, RFC 5082).
 const hopLimit = 255
 

@@ -31,6 +31,8 @@ type Options struct {
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil keeps the metrics private
 	Now        func() time.Time      // nil means time.Now
+
+	ordinary bool // a test's: the thread's priority is not raised
 }
 
 // Status is a session, for people and for whoever depends on it.

@@ -89,7 +89,7 @@ func (w *paperWire) Send(_ path, packet []byte) error {
 	o := w.other
 	o.mu.Lock()
 	if !o.deaf {
-		o.queue = append(o.queue, datagram{append([]byte(nil), packet...), w.self, ttl, time.Now()})
+		o.queue = append(o.queue, datagram{append([]byte(nil), packet...), w.self, ttl, time.Now(), false})
 	}
 	o.mu.Unlock()
 	o.wake()
@@ -261,7 +261,7 @@ func TestEndpointDiscards(t *testing.T) {
 			{from(Down, 50*ms), netip.MustParseAddr("198.18.0.9"), NoSession},
 		} {
 			wa.set(func(w *paperWire) {
-				w.queue = append(w.queue, datagram{tt.p.Append(nil), tt.from, hopLimit, time.Now()})
+				w.queue = append(w.queue, datagram{tt.p.Append(nil), tt.from, hopLimit, time.Now(), false})
 			})
 			wa.wake()
 			synctest.Wait()
@@ -285,6 +285,31 @@ func TestEndpointSaysWhatIsWrong(t *testing.T) {
 		wa.set(func(w *paperWire) { w.fails = nil })
 		time.Sleep(2 * time.Second)
 		if s := a.is(t, Down); s.Error != "" {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// The trap of FRR's ttl-security: its packets go to another port, and nobody says so.
+func TestEndpointNoticesMultihop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wa, wb := paperWires()
+		a := newHost(t, wa, 50*ms)
+		defer a.run(t)()
+		time.Sleep(time.Second)
+		p := from(Down, slow)
+		wa.set(func(w *paperWire) {
+			w.queue = append(w.queue, datagram{p.Append(nil), wa.far, hopLimit, time.Now(), true})
+		})
+		wa.wake()
+		time.Sleep(time.Second)
+		if s := a.is(t, Down); !strings.Contains(s.Error, "multihop") {
+			t.Errorf("%+v", s)
+		}
+		b := newHost(t, wb, 50*ms)
+		defer b.run(t)()
+		time.Sleep(2 * time.Second)
+		if s := a.is(t, Up); s.Error != "" {
 			t.Errorf("%+v", s)
 		}
 	})

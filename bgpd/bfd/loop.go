@@ -1,6 +1,7 @@
 package bfd
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -21,6 +22,7 @@ type datagram struct {
 	from    netip.Addr
 	ttl     int       // or hop limit; 0 where the kernel does not say
 	at      time.Time // when it arrived at the host
+	multi   bool      // to the port of multihop sessions
 }
 
 // wire is what the loop needs of the kernel, and a test in its place. It belongs to the loop's goroutine.
@@ -57,6 +59,7 @@ type live struct {
 	s    *Session
 	ends time.Time // of a session that is no longer wanted: when its neighbour has been told for long enough
 	err  string
+	trap string // what is wrong at the other end
 	told Status // as last published
 }
 
@@ -80,7 +83,7 @@ func (l *loop) run(ctx context.Context) {
 		if want, changed := l.e.wanted(); changed {
 			l.apply(want, now)
 		}
-		if !raised && len(l.live) > 0 {
+		if !raised && !l.e.o.ordinary && len(l.live) > 0 {
 			raised = true
 			l.e.o.Logger.Debug("bfd's thread", "scheduling", raise())
 		}
@@ -150,7 +153,18 @@ func (l *loop) receive() {
 	}
 }
 
+// multihopTrap is what a person has to know about packets to the wrong port.
+const multihopTrap = "the neighbor speaks multihop BFD (port 4784), and so nobody watches the path; FRR does that where it has `ttl-security hops 1`: take it away there"
+
 func (l *loop) take(d datagram) Discard {
+	if d.multi {
+		for _, v := range l.live {
+			if v.peer.Remote == d.from && v.s.state != Up {
+				v.trap = multihopTrap
+			}
+		}
+		return Multihop
+	}
 	if d.ttl != hopLimit {
 		return BadTTL
 	}
@@ -168,7 +182,7 @@ func (l *loop) take(d datagram) Discard {
 	if why := v.s.Receive(p, d.at); why != Taken {
 		return why
 	}
-	v.err = ""
+	v.err, v.trap = "", ""
 	return Taken
 }
 
@@ -261,6 +275,6 @@ func (v *live) status() Status {
 	s := v.s
 	return Status{
 		Name: v.peer.Name, Remote: v.peer.Remote, State: s.state, Since: s.since, RemoteState: s.remoteState, Diag: s.diag,
-		Downs: s.downs, Failed: s.failed, Interval: s.interval(), Detection: s.Detection(), Error: v.err,
+		Downs: s.downs, Failed: s.failed, Interval: s.interval(), Detection: s.Detection(), Error: cmp.Or(v.trap, v.err),
 	}
 }

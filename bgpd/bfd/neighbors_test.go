@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catchment-net/catchment/bgpd/speaker"
 )
 
 // The scene of the tests with FRR and BIRD: this process has a network namespace of its own, and the neighbour another.
@@ -42,7 +45,8 @@ func isolated(t *testing.T, needs string, fn func(*scene)) {
 		t.Skipf("needs root and %s", needs)
 	}
 	if os.Getenv(insideVar) == "" {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=15m")
+		args := append(slices.Clone(os.Args[1:]), "-test.run=^"+t.Name()+"$", "-test.v") // the last ones win
+		cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 		cmd.Env = append(os.Environ(), insideVar+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 		out, err := cmd.CombinedOutput()
@@ -185,13 +189,14 @@ protocol bfd watch {
 	return n
 }
 
-// watching is an endpoint with a session of each family, until the function is called; kill makes it vanish unheard.
-func (s *scene) watching(every time.Duration, more ...func(Status)) (e *Endpoint, stop func()) {
+// watching is an endpoint with a session of each family, until stop is called.
+func (s *scene) watching(every time.Duration) (e *Endpoint, stop func()) {
 	s.t.Helper()
-	o := Options{}
-	if len(more) > 0 {
-		o.OnChange = more[0]
-	}
+	return s.watchingWith(Options{}, every)
+}
+
+func (s *scene) watchingWith(o Options, every time.Duration) (e *Endpoint, stop func()) {
+	s.t.Helper()
 	e, err := New(o)
 	if err == nil {
 		err = e.Set([]Peer{
@@ -278,6 +283,43 @@ func TestWithFRR(t *testing.T) {
 				in := &scene{t: t, dir: t.TempDir(), pid: s.pid}
 				withNeighbor(t, in, in.frr(every), every)
 			})
+		}
+	})
+}
+
+// The neighbour of an FRR whose BGP has ttl-security is told what is wrong.
+func TestFRRWithTTLSecurity(t *testing.T) {
+	isolated(t, frrFolder+"bgpd", func(s *scene) {
+		const every = 50 * ms
+		n := s.frr(every)
+		s.write("bgpd.conf", fmt.Sprintf("router bgp 64496\n bgp router-id 198.18.0.2\n neighbor %s remote-as 64500\n neighbor %[1]s ttl-security hops 1\n neighbor %[1]s bfd\n", our4))
+		s.write("bfdd.conf", "")
+		n.restarts()
+		s.start("nsenter", "-t", s.pid, "-n", frrFolder+"bgpd", "-f", "bgpd.conf", "-i", s.dir+"/bgpd.pid", "-z", s.dir+"/zserv", "--vty_socket", s.dir, "-P", "0", "-u", "root", "-g", "root", "--log", "stdout")
+		bgp, err := speaker.New(speaker.Options{
+			ASN: 64500, RouterID: netip.MustParseAddr(our4),
+			Neighbors: []speaker.Neighbor{{Name: "frr", Address: netip.MustParseAddr(their4), ASN: 64496, TTLSecurity: true}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- bgp.Run(ctx) }() // FRR begins BFD when the session stands
+		defer func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
+		e, stop := s.watching(every)
+		defer stop()
+		await(t, "the trap is named", func() bool {
+			sessions := e.Sessions()
+			return len(sessions) == 2 && strings.Contains(sessions[0].Error, "ttl-security hops 1")
+		})
+		if out := n.sees(); !strings.Contains(out, "multihop") {
+			t.Errorf("FRR says\n%s", out)
 		}
 	})
 }

@@ -41,6 +41,7 @@ type Discard string
 // The reasons, in the order in which they are looked at (RFC 5880 §6.8.6), and first of all the TTL's (RFC 5881 §5).
 const (
 	Taken         Discard = ""
+	Multihop      Discard = "multihop" // it was sent to the port of RFC 5883
 	BadTTL        Discard = "ttl"
 	BadVersion    Discard = "version"
 	BadLength     Discard = "length"
@@ -57,7 +58,7 @@ const (
 // discards are all reasons, for the metric.
 func discards() []Discard {
 	return []Discard{
-		BadTTL, BadVersion, BadLength, BadMultiplier, Multipoint, BadMyDiscr, BadYourDiscr, BadState, NoSession, BadAuth, SessionOff,
+		Multihop, BadTTL, BadVersion, BadLength, BadMultiplier, Multipoint, BadMyDiscr, BadYourDiscr, BadState, NoSession, BadAuth, SessionOff,
 	}
 }
 

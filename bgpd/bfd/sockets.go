@@ -31,6 +31,7 @@ type sockets struct {
 type listener struct {
 	local netip.Addr // or the unspecified address of a family
 	fd    int
+	multi bool // at the port of multihop sessions
 }
 
 // sender is a path's sending socket.
@@ -103,7 +104,7 @@ func (s *sockets) Receive() (datagram, bool) {
 			if err != nil {
 				break
 			}
-			d := datagram{payload: s.buf[:n], from: addrOf(from)}
+			d := datagram{payload: s.buf[:n], from: addrOf(from), multi: l.multi}
 			d.ttl, d.at = control(s.oob[:oobn])
 			return d, true
 		}
@@ -244,21 +245,35 @@ func (s *sockets) hear(p path) error {
 	if slices.ContainsFunc(s.heard, func(l listener) bool { return l.local == local }) {
 		return nil
 	}
-	fd, err := socket(p.remote)
+	fd, err := s.listen(netip.AddrPortFrom(local, s.port))
+	if err != nil {
+		return err
+	}
+	s.heard = append(s.heard, listener{local: local, fd: fd})
+	if s.port != Port {
+		return nil // a test's
+	}
+	if fd, err := s.listen(netip.AddrPortFrom(local, multihopPort)); err == nil { // else somebody speaks it here
+		s.heard = append(s.heard, listener{local: local, fd: fd, multi: true})
+	}
+	return nil
+}
+
+func (s *sockets) listen(at netip.AddrPort) (int, error) {
+	fd, err := socket(at.Addr())
 	if err == nil {
 		err = errors.Join(
 			os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)),
-			os.NewSyscallError("bind", unix.Bind(fd, s.sockaddr(local, s.port))),
+			os.NewSyscallError("bind", unix.Bind(fd, s.sockaddr(at.Addr(), at.Port()))),
 		)
 		if err != nil {
 			_ = unix.Close(fd)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("listen for BFD on %s: %w", netip.AddrPortFrom(local, s.port), err)
+		return -1, fmt.Errorf("listen for BFD on %s: %w", at, err)
 	}
-	s.heard = append(s.heard, listener{local, fd})
-	return nil
+	return fd, nil
 }
 
 // socket opens a UDP socket whose packets carry the hop limit, and that is told that of those it hears.

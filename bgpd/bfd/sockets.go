@@ -22,9 +22,9 @@ type sockets struct {
 	event int // an eventfd that ends a wait
 	heard []listener
 	paths map[path]*sender
-	buf   []byte
-	oob   []byte
+	in    incoming
 	poll  []unix.PollFd
+	until unix.Timespec
 }
 
 // listener is a receiving socket.
@@ -58,7 +58,7 @@ func openSockets(port uint16) (*sockets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an event to wait for: %w", err)
 	}
-	return &sockets{port: port, event: event, paths: map[path]*sender{}, buf: make([]byte, 2048), oob: make([]byte, 256)}, nil
+	return &sockets{port: port, event: event, paths: map[path]*sender{}}, nil
 }
 
 func (s *sockets) close() {
@@ -85,8 +85,8 @@ func (s *sockets) Wait(until time.Time) {
 	}
 	var timeout *unix.Timespec
 	if !until.IsZero() {
-		t := unix.NsecToTimespec(max(0, time.Until(until)).Nanoseconds())
-		timeout = &t
+		s.until = unix.NsecToTimespec(max(0, time.Until(until)).Nanoseconds())
+		timeout = &s.until
 	}
 	if n, err := unix.Ppoll(s.poll, timeout, nil); err == nil && n > 0 && s.poll[0].Revents != 0 {
 		var count [8]byte
@@ -94,38 +94,71 @@ func (s *sockets) Wait(until time.Time) {
 	}
 }
 
+// Receive allocates nothing, nor does Send: what a packet leaves behind has the collector stop the process now and then,
+// for as long as its slowest thread takes to be scheduled.
 func (s *sockets) Receive() (datagram, bool) {
 	for _, l := range s.heard {
-		for {
-			n, oobn, _, from, err := unix.Recvmsg(l.fd, s.buf, s.oob, unix.MSG_DONTWAIT)
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err != nil {
-				break
-			}
-			d := datagram{payload: s.buf[:n], from: addrOf(from), multi: l.multi}
-			d.ttl, d.at = control(s.oob[:oobn])
-			return d, true
+		n, err := s.in.receive(l.fd)
+		for errors.Is(err, unix.EINTR) {
+			n, err = s.in.receive(l.fd)
 		}
+		if err != nil {
+			continue
+		}
+		d := datagram{payload: s.in.payload[:n], from: s.in.from(), multi: l.multi}
+		d.ttl, d.at = control(s.in.control[:s.in.header.Controllen])
+		return d, true
 	}
 	return datagram{}, false
+}
+
+// incoming is the memory that recvmsg fills.
+type incoming struct {
+	payload [2048]byte
+	control [256]byte
+	name    unix.RawSockaddrInet6
+	vector  unix.Iovec
+	header  unix.Msghdr
+}
+
+func (i *incoming) receive(fd int) (int, error) {
+	i.vector.Base = &i.payload[0]
+	i.vector.SetLen(len(i.payload))
+	i.header = unix.Msghdr{Name: (*byte)(unsafe.Pointer(&i.name)), Namelen: unix.SizeofSockaddrInet6, Iov: &i.vector, Control: &i.control[0]}
+	i.header.SetIovlen(1)
+	i.header.SetControllen(len(i.control))
+	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&i.header)), unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+func (i *incoming) from() netip.Addr {
+	switch i.name.Family {
+	case unix.AF_INET:
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&i.name)).Addr)
+	case unix.AF_INET6:
+		return netip.AddrFrom16(i.name.Addr)
+	}
+	return netip.Addr{}
 }
 
 // control reads the TTL and the time of arrival. The kernel's time is of the wall clock: what counts is how long ago it was.
 func control(oob []byte) (ttl int, at time.Time) {
 	at = time.Now()
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return 0, at
-	}
-	for _, m := range messages {
-		kind := [2]int32{m.Header.Level, m.Header.Type}
+	for len(oob) >= unix.SizeofCmsghdr {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(oob)
+		if err != nil {
+			break
+		}
+		oob = rest
+		kind := [2]int32{header.Level, header.Type}
 		switch {
-		case (kind == [2]int32{unix.IPPROTO_IP, unix.IP_TTL} || kind == [2]int32{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT}) && len(m.Data) >= 4:
-			ttl = int(*(*int32)(unsafe.Pointer(&m.Data[0])))
-		case kind == [2]int32{unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS} && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})):
-			sec, nsec := (*unix.Timespec)(unsafe.Pointer(&m.Data[0])).Unix()
+		case (kind == [2]int32{unix.IPPROTO_IP, unix.IP_TTL} || kind == [2]int32{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT}) && len(data) >= 4:
+			ttl = int(*(*int32)(unsafe.Pointer(&data[0])))
+		case kind == [2]int32{unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS} && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			sec, nsec := (*unix.Timespec)(unsafe.Pointer(&data[0])).Unix()
 			if age := at.Sub(time.Unix(sec, nsec)); age > 0 && age < maxAge {
 				at = at.Add(-age)
 			}
@@ -136,16 +169,6 @@ func control(oob []byte) (ttl int, at time.Time) {
 
 // maxAge bounds how long a packet may have waited for us; more is a wall clock that was set.
 const maxAge = 10 * time.Second
-
-func addrOf(sa unix.Sockaddr) netip.Addr {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrFrom4(sa.Addr)
-	case *unix.SockaddrInet6:
-		return netip.AddrFrom16(sa.Addr)
-	}
-	return netip.Addr{}
-}
 
 func (s *sockets) sockaddr(a netip.Addr, port uint16) unix.Sockaddr {
 	if a.Is4() {
@@ -173,12 +196,12 @@ func (s *sockets) Send(p path, packet []byte) error {
 			return out.err
 		}
 	}
-	_, err := unix.SendmsgN(out.fd, packet, nil, nil, unix.MSG_DONTWAIT)
+	_, err := unix.Write(out.fd, packet)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ECONNREFUSED): // the answer to an earlier packet, instead of sending this one
-		_, _ = unix.SendmsgN(out.fd, packet, nil, nil, unix.MSG_DONTWAIT)
+		_, _ = unix.Write(out.fd, packet)
 		return fmt.Errorf("send to %s: %w", p.remote, errNobody)
 	}
 	_ = unix.Close(out.fd)

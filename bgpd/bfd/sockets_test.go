@@ -120,3 +120,35 @@ func TestSocketsSayWhatIsWrong(t *testing.T) {
 		return len(all) == 1 && strings.Contains(all[0].Error, "listen for BFD on 192.0.2.77")
 	})
 }
+
+// Packets cost the process no memory, so that they never cause a collection.
+func TestPacketsAllocateNothing(t *testing.T) {
+	port := freePort(t)
+	b, stop := running(t, port, "127.71.3.2", "127.71.3.1", 10*ms)
+	defer stop()
+	e, err := New(Options{Port: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Set([]Peer{{Name: "b", Local: netip.MustParseAddr("127.71.3.1"), Remote: netip.MustParseAddr("127.71.3.2"), Timing: Timing{Interval: 10 * ms}}}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSockets(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	l := newLoop(e, s)
+	l.apply(e.want, time.Now())
+	turn := func() {
+		now := time.Now()
+		l.receive()
+		l.advance(now)
+		l.publish()
+		s.Wait(l.next())
+	}
+	await(t, "both up", func() bool { turn(); return state(e) == Up && state(b) == Up && l.live[0].s.Detection() == 30*ms })
+	if n := testing.AllocsPerRun(100, turn); n >= 1 {
+		t.Errorf("%v allocations a packet", n)
+	}
+}

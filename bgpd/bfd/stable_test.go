@@ -4,7 +4,10 @@ package bfd
 
 import (
 	"flag"
+	"net/netip"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +21,7 @@ var (
 	intervals = flag.String("intervals", "10ms", "the intervals of TestStable, separated by commas")
 	ordinary  = flag.Bool("ordinary", false, "TestStable does not raise the thread's priority")
 	spinners  = flag.Int("spinners", 0, "goroutines of our own process that never sleep in TestStable")
+	far       = flag.String("far", "frr", "who is at the other end in TestStable: frr or ours")
 	burners   = flag.Int("burners", 0, "processes that saturate the cores in TestStable; 0 means one a core")
 )
 
@@ -34,10 +38,45 @@ func TestStable(t *testing.T) {
 			}
 			t.Run(word, func(t *testing.T) {
 				in := &scene{t: t, dir: t.TempDir(), pid: s.pid}
-				in.stable(in.frr(every), every)
+				if *far == "ours" {
+					in.stable(in.ours(every), every)
+				} else {
+					in.stable(in.frr(every), every)
+				}
 			})
 		}
 	})
+}
+
+// farVar is set in the process that is the other end.
+const farVar = "CATCHMENT_TEST_FAR"
+
+// ours is another process of this test as the neighbour.
+func (s *scene) ours(every time.Duration) *neighbor {
+	env := []string{farVar + "=" + every.String()}
+	p := s.start(slices.Concat([]string{"nsenter", "-t", s.pid, "-n", "env"}, env, []string{os.Args[0], "-test.run=^TestFarEnd$"})...)
+	return &neighbor{process: p.Process, sees: func() string { return "" }}
+}
+
+// TestFarEnd is the other end of TestStable, until it is killed.
+func TestFarEnd(t *testing.T) {
+	every, err := time.ParseDuration(os.Getenv(farVar))
+	if err != nil {
+		t.Skip("it is started by TestStable")
+	}
+	e, err := New(Options{})
+	if err == nil {
+		err = e.Set([]Peer{
+			{Name: "four", Local: netip.MustParseAddr(their4), Remote: netip.MustParseAddr(our4), Timing: Timing{Interval: every}},
+			{Name: "six", Local: netip.MustParseAddr(their6), Remote: netip.MustParseAddr(our6), Timing: Timing{Interval: every}},
+		})
+	}
+	if err == nil {
+		err = e.Run(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *scene) stable(n *neighbor, every time.Duration) {

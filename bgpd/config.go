@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/catchment-net/catchment/bgpd/bfd"
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -21,6 +22,7 @@ type config struct {
 	routerID  netip.Addr
 	listen    []netip.AddrPort
 	neighbors []speaker.Neighbor
+	paths     []bfd.Peer
 }
 
 func newConfig(o *Options, t *topology.Topology) (*config, error) {
@@ -38,6 +40,7 @@ func newConfig(o *Options, t *topology.Topology) (*config, error) {
 			c.listen = listenAt(n.Addrs, c.neighbors)
 		}
 	}
+	c.paths = pathsOf(c.neighbors, o, n)
 	if len(c.neighbors) == 0 {
 		return c, nil
 	}
@@ -117,6 +120,7 @@ type NeighborStatus struct {
 	Downs   int        `json:"downs,omitempty"` // how often it was established and ended
 	Cause   string     `json:"cause,omitempty"` // why it ended when it was last established
 	Error   string     `json:"error,omitempty"` // why it may not come up
+	BFD     *BFDStatus `json:"bfd,omitempty"`   // of the path; nil where nothing watches it
 }
 
 // Neighbors lists the neighbours in the order of the configuration.
@@ -127,11 +131,12 @@ func (s *Server) Neighbors() []NeighborStatus {
 	if sp == nil {
 		return nil
 	}
+	paths := s.paths.status()
 	var all []NeighborStatus
 	for _, n := range sp.Neighbors() {
 		all = append(all, NeighborStatus{
 			Name: n.Neighbor, Address: n.Address, ASN: n.ASN, State: string(n.State), Since: n.Since, Downs: n.Downs,
-			Cause: n.Cause, Error: n.Error,
+			Cause: n.Cause, Error: n.Error, BFD: paths[n.Address],
 		})
 	}
 	return all

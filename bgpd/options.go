@@ -25,6 +25,10 @@ type Options struct {
 	Listen []netip.AddrPort
 	// Neighbors replace the ones of the topology; nil means the topology's.
 	Neighbors []speaker.Neighbor
+	// BFD watches the path to neighbours, by their address: the interval of its packets, 10 ms to 10 s. It goes with
+	// Neighbors; those of the topology say so themselves.
+	BFD     map[netip.Addr]time.Duration
+	bfdPort uint16 // a test's own; 0 means 3784
 	// NextHops are written into our routes, one for each family; nil means the node's unicast addresses.
 	NextHops []netip.Addr
 	// Kernel has the best paths that the neighbours send put into the kernel's routing table, and ends the session with

@@ -25,6 +25,7 @@ type Server struct {
 	metrics *metrics
 	wake    chan struct{} // capacity 1: next has changed
 	kernel  atomic.Pointer[fib.Sync]
+	paths   *paths
 
 	mu       sync.Mutex // guards the following; held for a decision and its way to the speaker, never while waiting
 	conf     *config    // nil before the first Apply
@@ -52,9 +53,11 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
+	s := &Server{
 		o: o, metrics: m, wake: make(chan struct{}, 1), drains: map[netip.Prefix]announce.Drain{}, drained: make(chan struct{}), reported: map[netip.Addr]speaker.Session{},
-	}, nil
+	}
+	s.paths, err = newPaths(s)
+	return s, err
 }
 
 // Apply takes a topology: the node's prefixes, and its neighbours unless Options name them. All or nothing. The ASN,
@@ -80,6 +83,9 @@ func (s *Server) Apply(t *topology.Topology) error {
 		if err := s.speaker.SetNeighbors(c.neighbors); err != nil {
 			return fmt.Errorf("set neighbors of %q: %w", s.o.Node, err)
 		}
+	}
+	if err := s.paths.set(s.speaker, c); err != nil {
+		return fmt.Errorf("node %q: %w", s.o.Node, err)
 	}
 	s.conf = c
 	s.countSessions()
@@ -132,7 +138,7 @@ func (s *Server) Run(ctx context.Context) error {
 	speaking, stopSpeaking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSpeaking()
 	ended := make(chan error, 1)
-	go func() { ended <- s.speak(speaking, sp) }()
+	go func() { ended <- s.paths.watch(speaking, func(ctx context.Context) error { return s.speak(ctx, sp) }) }()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {

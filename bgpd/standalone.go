@@ -18,7 +18,7 @@ const (
 	StandalonePOP  = "here"
 )
 
-// StandaloneConfig is a speaker beside any service, from flags alone. All is required except Hold.
+// StandaloneConfig is a speaker beside any service, from flags alone. All is required except Hold and BFD.
 type StandaloneConfig struct {
 	ASN      uint32
 	RouterID netip.Addr // IPv4
@@ -26,6 +26,7 @@ type StandaloneConfig struct {
 	Announce []netip.Prefix // while the service is up
 	NextHops []netip.Addr   // one for each family that is announced
 	Hold     time.Duration  // 0 means 9 s
+	BFD      time.Duration  // between two BFD packets to each peer; 0 means no BFD
 }
 
 // StandalonePeer is a neighbour.
@@ -71,6 +72,17 @@ func (c StandaloneConfig) Build() (t *topology.Topology, node string, neighbors 
 		})
 	}
 	return t, StandaloneNode, neighbors, errors.Join(errs...)
+}
+
+// Watched is what Options.BFD says of the peers.
+func (c StandaloneConfig) Watched() map[netip.Addr]time.Duration {
+	all := map[netip.Addr]time.Duration{}
+	for _, p := range c.Peers {
+		if c.BFD != 0 {
+			all[p.Address] = c.BFD
+		}
+	}
+	return all
 }
 
 // StandaloneView is the view of a fleet of one in which the service is so, and is to be drained if the intent is in force.

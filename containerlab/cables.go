@@ -253,7 +253,7 @@ func (l *Lab) isolate(ctx context.Context, subject, purpose string, rules ...str
 func caps(ctx context.Context) labs.Caps {
 	c := labs.Caps{
 		Verbs: []labs.Verb{labs.Kill, labs.Freeze, labs.Drain, labs.Undrain, labs.Cut, labs.Skew, labs.Fill},
-		Why:   map[labs.Verb]string{},
+		Why:   map[labs.Verb]string{}, Features: labs.Features(),
 	}
 	if why := tryFilter(ctx); why == "" {
 		c.Verbs = append(c.Verbs, labs.Blackhole, labs.Partition, labs.Mute, labs.Lossy)

@@ -60,7 +60,7 @@ func (c *container) check() inline {
 func (c *container) files(f *Folder) error {
 	if c.frr {
 		f.Files[c.name+"/frr.conf"] = []byte(frr.Conf(frr.Options{Machine: c.machine, Collector: f.Mgmt.Addr().Next(), CollectorDials: true}))
-		f.Files[c.name+"/daemons"] = []byte(daemons)
+		f.Files[c.name+"/daemons"] = []byte(daemonsOf(c.machine))
 		f.Files[c.name+"/vtysh.conf"] = []byte(vtyshConf)
 		return nil
 	}

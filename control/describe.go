@@ -156,7 +156,11 @@ func (d describer) internet(i topology.Internet) {
 		if l.Rate > 0 {
 			bits = scaled(l.Rate, "bit/s")
 		}
-		d.line(2, "%s: {delay: %s, jitter: %s, loss: %s%%, rate: %s, prepend: %d}", l.Name(), conf.Span(l.Delay), conf.Span(l.Jitter), number(l.Loss*100), bits, l.Prepend)
+		watched := ""
+		if l.BFD > 0 {
+			watched = ", bfd: " + conf.Span(l.BFD)
+		}
+		d.line(2, "%s: {delay: %s, jitter: %s, loss: %s%%, rate: %s, prepend: %d%s}", l.Name(), conf.Span(l.Delay), conf.Span(l.Jitter), number(l.Loss*100), bits, l.Prepend, watched)
 	}
 }
 

@@ -107,7 +107,21 @@ type Caps struct {
 	Verbs []Verb `json:"verbs"`
 	// Why says of a verb that is not among them what is missing here, and how to get it.
 	Why map[Verb]string `json:"why,omitempty"`
+	// Features are what not every runner has, and a drill may need.
+	Features []Feature `json:"features,omitempty"`
 }
+
+// Feature is something that a lab has or lacks as a whole.
+type Feature string
+
+// BFD: the paths of links that say `bfd` are watched. It takes machines with a network of their own.
+const BFD Feature = "bfd"
+
+// Features are all of them.
+func Features() []Feature { return []Feature{BFD} }
+
+// Has reports whether the feature is among them.
+func (c Caps) Has(f Feature) bool { return slices.Contains(c.Features, f) }
 
 // Can reports whether the verb is among them.
 func (c Caps) Can(v Verb) bool {

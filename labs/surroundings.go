@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 )
 
 // Surroundings is what a runner tells a node's process about the lab that it lives in: its neighbours and, in a local
@@ -27,6 +28,8 @@ type NeighborOnHost struct {
 	Local6   netip.Addr `json:"local6"`             // our IPv6 end; the zero Addr in a local lab
 	Relation string     `json:"relation,omitempty"` // customer, peer or provider; "" takes a default route at most
 	Prepend  int        `json:"prepend,omitempty"`
+
+	BFD time.Duration `json:"bfd,omitempty"` // between two BFD packets; 0 means no BFD
 }
 
 // Write stores s in file, readable by this user alone.

@@ -47,16 +47,17 @@ type Options struct {
 
 	Memory int64 // popd's cache in bytes; 0 means popd's own default
 
-	Net       underlay.Net         // nil means the host's network, from the node's unicast addresses
-	BGPListen []netip.AddrPort     // nil means port 179 of the unicast addresses
-	Neighbors []speaker.Neighbor   // a lab's; nil means the topology's
-	Kernel    bool                 // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
-	Ready     func(addrs []string) // called once everything listens
-	Restart   func() error         // has the process drain and begin anew, and returns at once; nil where it cannot
-	Logger    *slog.Logger         // nil discards
-	Events    *event.Ring          // nil keeps one of its own
-	Registry  *prometheus.Registry // nil keeps one of its own
-	Now       func() time.Time     // nil means time.Now
+	Net       underlay.Net                 // nil means the host's network, from the node's unicast addresses
+	BGPListen []netip.AddrPort             // nil means port 179 of the unicast addresses
+	Neighbors []speaker.Neighbor           // a lab's; nil means the topology's
+	BFD       map[netip.Addr]time.Duration // of Neighbors (bgpd.Options.BFD)
+	Kernel    bool                         // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
+	Ready     func(addrs []string)         // called once everything listens
+	Restart   func() error                 // has the process drain and begin anew, and returns at once; nil where it cannot
+	Logger    *slog.Logger                 // nil discards
+	Events    *event.Ring                  // nil keeps one of its own
+	Registry  *prometheus.Registry         // nil keeps one of its own
+	Now       func() time.Time             // nil means time.Now
 }
 
 func (o *Options) now() time.Time { return o.Now() }

@@ -58,7 +58,7 @@ func NewStandaloneBGP(o StandaloneBGP) (*Speaker, error) {
 		return nil, err
 	}
 	if s.bgp, err = bgpd.New(bgpd.Options{
-		Node: name, Neighbors: neighbors, NextHops: o.NextHops, Listen: o.Listen, Alone: true, Quiet: s.gauge.last,
+		Node: name, Neighbors: neighbors, NextHops: o.NextHops, Listen: o.Listen, BFD: o.Watched(), Alone: true, Quiet: s.gauge.last,
 		Logger: o.Logger, Events: ring, Ready: ready.listens,
 	}); err != nil {
 		return nil, err

@@ -186,7 +186,7 @@ func (r *reader) nearestNetwork(name string) string {
 
 // link reads `a -> b: {…}` or `a -- b: {…}`.
 func (r *reader) link(e conf.Entry) *Link {
-	f := e.Value.Fields("delay", "jitter", "loss", "rate", "prepend")
+	f := e.Value.Fields("delay", "jitter", "loss", "rate", "prepend", "bfd")
 	l := &Link{
 		Jitter: f.Get("jitter").Duration(),
 		Loss:   f.Get("loss").Fraction(),
@@ -194,6 +194,9 @@ func (r *reader) link(e conf.Entry) *Link {
 	}
 	if p := f.Get("prepend"); p.Exists() {
 		l.Prepend = p.Int(0, 16)
+	}
+	if b := f.Get("bfd"); b.Exists() {
+		l.BFD = bfdInterval(b)
 	}
 	words := strings.Fields(e.Key.Text())
 	if len(words) != 3 || (words[1] != "->" && words[1] != "--") {

@@ -186,7 +186,7 @@ func (r *reader) neighbors(v conf.Value) []*Neighbor {
 			n.HoldTime = positive(hold, 3*time.Second, 65535*time.Second) // RFC 4271 §4.2
 		}
 		if bfd := f.Get("bfd"); bfd.Exists() {
-			n.BFD = positive(bfd, 10*time.Millisecond, 10*time.Second)
+			n.BFD = bfdInterval(bfd)
 		}
 		readSession(n, f)
 		readExport(n, f)
@@ -198,6 +198,15 @@ func (r *reader) neighbors(v conf.Value) []*Neighbor {
 		list = append(list, n)
 	}
 	return list
+}
+
+// bfdInterval reads how far apart BFD packets are. FRR and BIRD take whole milliseconds.
+func bfdInterval(v conf.Value) time.Duration {
+	d := positive(v, 10*time.Millisecond, 10*time.Second)
+	if d%time.Millisecond != 0 {
+		v.Fail(fmt.Sprintf("bfd %s is no whole number of milliseconds", conf.Span(d)), "write one such as 50ms")
+	}
+	return d
 }
 
 // readPlace reads an IATA code or {lat, lon, country, city}.

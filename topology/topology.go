@@ -192,9 +192,10 @@ type Link struct {
 	Relation Relation
 	Delay    time.Duration // one way; from the file, else from the distance
 	Jitter   time.Duration
-	Loss     float64 // 0 to 1, each way
-	Rate     float64 // bits per second; 0 says unlimited
-	Prepend  int     // how often A prepends its own ASN towards B
+	Loss     float64       // 0 to 1, each way
+	Rate     float64       // bits per second; 0 says unlimited
+	Prepend  int           // how often A prepends its own ASN towards B
+	BFD      time.Duration // both ends watch the path: the interval of BFD packets; 0 means no BFD
 }
 
 // Name is how messages and drills call the link: "nyc -> arc" or "arc -- bolt".

@@ -93,6 +93,9 @@ func (s *Speaker) addPeer(ctx context.Context, b *server.BgpServer, n Neighbor) 
 		s.revivals[n.Address] = &revival{}
 	}
 	r := s.revivals[n.Address]
+	if s.held[n.Address] {
+		return nil
+	}
 	if err := b.AddPeer(ctx, &api.AddPeerRequest{Peer: n.toPeer()}); err != nil {
 		return fmt.Errorf("add neighbor %q at %q: %w", n.Name, n.Address, err)
 	}

@@ -300,7 +300,7 @@ func (s *Speaker) reviveDue(ctx context.Context, b *server.BgpServer, now time.T
 	s.mu.Unlock()
 	for _, n := range s.neighbors {
 		r := s.revivals[n.Address]
-		if r == nil {
+		if r == nil || s.held[n.Address] {
 			continue
 		}
 		if up[n.Address] {

@@ -26,8 +26,9 @@ type Speaker struct {
 	peers     sync.Mutex // guards the following; held over calls of gobgp that change neighbours
 	neighbors []Neighbor // wanted; whoever writes it holds mu, too, so that a reader may hold either
 	revivals  map[netip.Addr]*revival
-	started   bool // Run has put neighbors in force
-	closing   bool // no neighbour is added any more
+	held      map[netip.Addr]bool // not brought up until Release
+	started   bool                // Run has put neighbors in force
+	closing   bool                // no neighbour is added any more
 
 	routes     sync.Mutex             // guards the following; held over calls of gobgp that change routes
 	wanted     map[netip.Prefix]Route // nil once Run has ended
@@ -59,7 +60,7 @@ func New(o Options) (*Speaker, error) {
 	}
 	o.floodFirst = cmp.Or(o.floodFirst, floodFirst)
 	return &Speaker{
-		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), revivals: map[netip.Addr]*revival{},
+		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), revivals: map[netip.Addr]*revival{}, held: map[netip.Addr]bool{},
 		wanted: map[netip.Prefix]Route{}, sessions: map[netip.Addr]*Session{}, wake: make(chan struct{}, 1),
 	}, nil
 }

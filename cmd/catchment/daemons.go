@@ -157,6 +157,7 @@ func (a *app) bgpd() *cobra.Command {
 	fl.DurationVar(&s.Rise, "rise", 10*time.Second, "how long probes must be good after a fall")
 	fl.StringVar(&s.Lifeline, "lifeline", "", "connection whose end means the service's death: unix:PATH or tcp://ADDR")
 	fl.DurationVar(&s.Hold, "hold", 9*time.Second, "BGP hold time")
+	fl.DurationVar(&s.BFD, "bfd", 0, "between two BFD packets to each peer, as 50ms; three that are missing end the session (default: no BFD)")
 	f.addNode(cmd)
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -117,7 +118,7 @@ func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 			o.Keys.TLSServer.Time, o.Keys.TLSClient.Time = clock.Now, clock.Now
 		}
 	}
-	o.BGPListen, o.Kernel = around.BGPListen, around.Kernel
+	o.BGPListen, o.Kernel, o.BFD = around.BGPListen, around.Kernel, map[netip.Addr]time.Duration{}
 	for _, n := range around.Neighbors {
 		relation, err := speaker.ParseRelation(n.Relation)
 		if err != nil {
@@ -130,6 +131,9 @@ func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 			neighbor.NextHop4 = n.Local // a kernel takes a next hop only on the link itself
 		}
 		o.Neighbors = append(o.Neighbors, neighbor)
+		if n.BFD != 0 {
+			o.BFD[n.Address] = n.BFD
+		}
 	}
 	if around.Socket == "" {
 		return o, nil

@@ -199,15 +199,28 @@ func (a *app) printDrains(st *node.Status) error {
 }
 
 func (a *app) printNeighbors(all []bgpd.NeighborStatus) error {
-	t := daemon.NewTable("NEIGHBOUR", "ADDRESS", "AS", "STATE", "SINCE")
+	t := daemon.NewTable("NEIGHBOUR", "ADDRESS", "AS", "STATE", "SINCE", "BFD")
 	for _, n := range all {
 		since := "-"
 		if !n.Since.IsZero() {
 			since = time.Since(n.Since).Round(time.Second).String()
 		}
-		t.Row(n.Name, n.Address.String(), fmt.Sprint(n.ASN), n.State, since)
+		t.Row(n.Name, n.Address.String(), fmt.Sprint(n.ASN), n.State, since, bfdOf(n.BFD))
 	}
 	return a.print(t)
+}
+
+// bfdOf is a path in a word or two: "up 50ms", "down (control detection time expired)".
+func bfdOf(b *bgpd.BFDStatus) string {
+	switch {
+	case b == nil:
+		return "-"
+	case b.Error != "":
+		return b.State + " (" + b.Error + ")"
+	case b.Diagnostic != "":
+		return b.State + " (" + b.Diagnostic + ")"
+	}
+	return b.State + " " + b.Interval
 }
 
 // operator is who asks, for the record.

@@ -42,6 +42,7 @@ type Drill struct {
 	Steps   []Step // in the order of their times; steps of one time in file order
 	End     time.Duration
 	Windows []Window
+	Needs   []labs.Feature // of the lab
 
 	topo *topology.Topology
 }
@@ -74,12 +75,16 @@ type Expectation struct {
 
 // LacksError says that a lab cannot do what a drill asks for. The command line ends with status 3 then.
 type LacksError struct {
-	Verb labs.Verb
-	Caps labs.Caps
+	Verb    labs.Verb
+	Feature labs.Feature // instead of a verb
+	Caps    labs.Caps
 }
 
-// Error names the verb and what the lab can do.
+// Error names the verb and what the lab can do, or the feature and where it is.
 func (e *LacksError) Error() string {
+	if e.Feature != "" {
+		return fmt.Sprintf("this lab has no %q, which the drill needs; use --runner netns or containerlab", e.Feature)
+	}
 	can := make([]string, len(e.Caps.Verbs))
 	for i, v := range e.Caps.Verbs {
 		can[i] = string(v)
@@ -87,8 +92,13 @@ func (e *LacksError) Error() string {
 	return fmt.Sprintf("this lab cannot %q; it can %s", e.Verb, strings.Join(can, ", "))
 }
 
-// Check reports the first verb of the drill that a lab with these abilities lacks, as a *LacksError, or nil.
+// Check reports the first feature or verb of the drill that a lab with these abilities lacks, as a *LacksError, or nil.
 func (d *Drill) Check(c labs.Caps) error {
+	for _, f := range d.Needs {
+		if !c.Has(f) {
+			return &LacksError{Feature: f, Caps: c}
+		}
+	}
 	for _, s := range d.Steps {
 		if !c.Can(s.Fault.Verb) {
 			return &LacksError{Verb: s.Fault.Verb, Caps: c}

@@ -32,7 +32,8 @@ func Parse(file string, text []byte, t *topology.Topology) (*Drill, error) {
 func Read(doc *conf.Doc, t *topology.Topology) *Drill {
 	r := &reader{doc: doc, d: &Drill{Name: strings.TrimSuffix(filepath.Base(doc.File()), ".yaml"), topo: t}}
 	if root := doc.Root(); root.Exists() {
-		f := root.Fields("load", "let", "at", "expect")
+		f := root.Fields("needs", "load", "let", "at", "expect")
+		r.needs(f.Get("needs"))
 		r.loads(f.Need("load", "write load: {www: {get: http://…/, rate: 20/s}}"))
 		r.lets(f.Get("let"))
 		r.steps(f.Need("at", "write at: {10s: end}"))
@@ -56,6 +57,19 @@ func suggest(name, kind string, known []string) string {
 		return fmt.Sprintf("there is no %s at all", kind)
 	}
 	return fmt.Sprintf("the %ss are: %s", kind, strings.Join(known, ", "))
+}
+
+// needs reads what the lab must have beside verbs.
+func (r *reader) needs(v conf.Value) {
+	for _, item := range v.Items() {
+		var known []string
+		for _, f := range labs.Features() {
+			known = append(known, string(f))
+		}
+		if word := item.Enum(known...); word != "" {
+			r.d.Needs = append(r.d.Needs, labs.Feature(word))
+		}
+	}
 }
 
 func (r *reader) loads(v conf.Value) {

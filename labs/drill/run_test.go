@@ -186,6 +186,24 @@ func TestVerbThatTheLabLacksIsSaidBeforeAnythingRuns(t *testing.T) {
 	})
 }
 
+func TestFeatureThatTheLabLacksIsSaidBeforeAnythingRuns(t *testing.T) {
+	paper(t, "needs: [bfd]\n"+paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
+		t.Helper()
+		_, err := Run(t.Context(), lab, d, o)
+		var lacks *LacksError
+		if !errors.As(err, &lacks) || lacks.Feature != labs.BFD || len(lab.sinks) != 0 || !strings.Contains(err.Error(), "use --runner netns") {
+			t.Errorf("error %v with %d recorders started: want a LacksError of bfd with none", err, len(lab.sinks))
+		}
+		if err := d.Check(labs.Caps{Verbs: lab.caps.Verbs, Features: labs.Features()}); err != nil {
+			t.Errorf("a lab that has all: %v", err)
+		}
+	})
+	_, err := Parse("d.yaml", []byte("needs: [bdf]\n"+paperDrill), reference(t))
+	if err == nil || !strings.Contains(err.Error(), `did you mean "bfd"?`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestLabThatNeverConvergesIsAnError(t *testing.T) {
 	paper(t, paperDrill, func(t *testing.T, lab *paperLab, d *Drill, o Options) {
 		t.Helper()

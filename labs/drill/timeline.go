@@ -17,7 +17,7 @@ import (
 // significant reports whether people want to see an event on the timeline.
 func significant(e event.Event) bool {
 	switch e.Kind {
-	case event.Fault, event.Best, event.Announce, event.Health, event.Intent, event.Process, event.Session:
+	case event.Fault, event.Best, event.Announce, event.Health, event.Intent, event.Process, event.Session, event.Path:
 		return true
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/catchment-net/catchment/labs/layout"
 )
@@ -30,6 +31,7 @@ type session struct {
 	byDefault bool       // it is told a default route: a POP node holds no full table
 	place     int        // of a POP's node: the POP's rank among those that are equally far; else 0
 	passive   bool
+	bfd       time.Duration // between two BFD packets; 0 means no BFD
 }
 
 func newRouter(o Options) *router {
@@ -40,7 +42,7 @@ func newRouter(o Options) *router {
 		far := i.Peer.Machine
 		r.sessions = append(r.sessions, session{
 			peer: far.Name, addr: i.Peer.V4, asn: far.ASN, relation: i.Relation, prepend: i.Prepend, nextHop6: i.V6,
-			byDefault: i.Default, place: ranks[far.Node],
+			byDefault: i.Default, place: ranks[far.Node], bfd: i.BFD,
 		})
 	}
 	if o.Collector.IsValid() {
@@ -78,6 +80,10 @@ func (r *router) write(p *printer) {
 		p.line(" neighbor %s advertisement-interval 0", s.addr)
 		if s.passive {
 			p.line(" neighbor %s passive", s.addr)
+		}
+		if s.bfd != 0 {
+			p.line(" neighbor %s bfd", s.addr)
+			p.line(" neighbor %s bfd profile %s", s.addr, profile(s.bfd))
 		}
 	}
 	r.family(p, "ipv4", func(n netip.Prefix) bool { return n.Addr().Is4() })

@@ -1,7 +1,7 @@
 // Package frr writes the configuration of a network's router that is FRR, and understands what such a router says of its
 // best paths. It starts nothing but a listener: a runner starts FRR, in a namespace or in a container.
 //
-//	layout.Machine ──► frr.conf ──► zebra, bgpd ── BGP ──► Collector ──► router.Change, as from our own routers
+//	layout.Machine ──► frr.conf ──► zebra, bgpd, bfdd ── BGP ──► Collector ──► router.Change, as from our own routers
 package frr
 
 import (
@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/catchment-net/catchment/labs/layout"
 	"github.com/catchment-net/catchment/topology"
@@ -37,6 +38,7 @@ func Conf(o Options) string {
 	p.head(o.Machine)
 	p.line("service integrated-vtysh-config\nip forwarding\nipv6 forwarding\n!")
 	p.kernel(o.Machine)
+	p.profiles(o.Machine)
 	newRouter(o).write(&p)
 	p.line("end")
 	return p.String()
@@ -58,6 +60,44 @@ func BGPConf(o Options) string {
 	p.line("end")
 	return p.String()
 }
+
+// BFDConf is the part of bfdd alone; "" for a machine none of whose paths is watched.
+func BFDConf(o Options) string {
+	if !Watched(o.Machine) {
+		return ""
+	}
+	var p printer
+	p.head(o.Machine)
+	p.profiles(o.Machine)
+	p.line("end")
+	return p.String()
+}
+
+// Watched reports whether a machine needs bfdd.
+func Watched(m *layout.Machine) bool {
+	return slices.ContainsFunc(m.Interfaces, func(i *layout.Interface) bool { return i.BFD != 0 })
+}
+
+// profiles writes each interval that is in use, once. FRR counts in milliseconds.
+func (p *printer) profiles(m *layout.Machine) {
+	var written []time.Duration
+	for _, i := range m.Interfaces {
+		if i.BFD == 0 || slices.Contains(written, i.BFD) {
+			continue
+		}
+		if written == nil {
+			p.line("bfd")
+		}
+		written = append(written, i.BFD)
+		every := i.BFD.Milliseconds()
+		p.line(" profile %s\n  detect-multiplier 3\n  transmit-interval %d\n  receive-interval %d\n exit", profile(i.BFD), every, every)
+	}
+	if written != nil {
+		p.line("exit\n!")
+	}
+}
+
+func profile(every time.Duration) string { return fmt.Sprintf("every-%d-ms", every.Milliseconds()) }
 
 func (p *printer) head(m *layout.Machine) {
 	p.line("! %s, AS %d. Written from the lab's topology.yaml; edit that instead.", m.Name, m.ASN)

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// small has what makes a difference: a POP of two nodes and another beside it at one transit, a prepend, a peering, a
+// small has what makes a difference: a POP of two nodes and another beside it at one transit, a prepend, BFD, a peering, a
 // POP that buys transit and one that does not, both families.
 const small = `
 asn: 64500
@@ -35,10 +35,10 @@ internet:
   origins:
     origin.example: {in: arc, at: FRA, prefixes: [203.0.113.128/28]}
   links:
-    ams -> arc: {delay: 3ms, prepend: 2}
+    ams -> arc: {delay: 3ms, prepend: 2, bfd: 50ms}
     nyc -> arc: {delay: 40ms}
     berlin -- nyc: {delay: 5ms}
-    berlin -> arc: {delay: 5ms, prepend: 1}
+    berlin -> arc: {delay: 5ms, prepend: 1, bfd: 10ms}
 `
 
 func plan(t *testing.T) *layout.Plan {
@@ -58,7 +58,7 @@ func TestConfIsGolden(t *testing.T) {
 	p := plan(t)
 	for _, name := range []string{"arc", "berlin"} {
 		o := Options{Machine: p.Machine(name), Collector: netip.MustParseAddr("169.254.255.252")}
-		for file, text := range map[string]string{name + ".frr.conf": Conf(o), name + ".bgpd.conf": BGPConf(o), name + ".zebra.conf": ZebraConf(o)} {
+		for file, text := range map[string]string{name + ".frr.conf": Conf(o), name + ".bgpd.conf": BGPConf(o), name + ".zebra.conf": ZebraConf(o), name + ".bfdd.conf": BFDConf(o)} {
 			path := filepath.Join("testdata", file)
 			if *update {
 				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -89,22 +89,29 @@ func TestCollectorMayDial(t *testing.T) {
 
 // FRR itself reads what we write.
 func TestFRRReadsTheConf(t *testing.T) {
-	const bgpd = "/usr/lib/frr/bgpd"
-	if _, err := os.Stat(bgpd); err != nil || os.Geteuid() != 0 {
+	const daemons = "/usr/lib/frr/"
+	if _, err := os.Stat(daemons + "bgpd"); err != nil || os.Geteuid() != 0 {
 		t.Skip("needs root and Debian's frr")
 	}
 	p := plan(t)
 	for _, name := range []string{"arc", "berlin"} {
-		file := filepath.Join(t.TempDir(), "bgpd.conf")
-		text := BGPConf(Options{Machine: p.Machine(name), Collector: netip.MustParseAddr("169.254.255.252")})
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", `mount -t tmpfs none /var/tmp && exec "$@"`, "sh", // where FRR leaves files
-			bgpd, "-C", "-n", "-S", "-f", file, "-i", file+".pid", "--vty_socket", t.TempDir()).CombinedOutput()
-		if err != nil || strings.Contains(string(out), "No such command") {
-			t.Errorf("%s: %v\n%s", name, err, out)
-		}
+		o := Options{Machine: p.Machine(name), Collector: netip.MustParseAddr("169.254.255.252")}
+		readsConf(t, daemons+"bgpd", name, BGPConf(o), "-n", "-S")
+		readsConf(t, daemons+"bfdd", name, BFDConf(o), "--bfdctl", filepath.Join(t.TempDir(), "bfdd.sock"))
+	}
+}
+
+func readsConf(t *testing.T, daemon, name, text string, more ...string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "a.conf")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--mount", "sh", "-c", `mount -t tmpfs none /var/tmp && exec "$@"`, "sh", daemon} // where FRR leaves files
+	args = append(args, "-C", "-f", file, "-i", file+".pid", "--vty_socket", t.TempDir())
+	out, err := exec.CommandContext(t.Context(), "unshare", append(args, more...)...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "No such command") {
+		t.Errorf("%s of %s: %v\n%s", daemon, name, err, out)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/catchment-net/catchment/topology"
 )
@@ -51,9 +52,10 @@ type Interface struct {
 	V4, V6  netip.Addr // a /31 and a /127 with the other end's
 	Peer    *Interface
 
-	Relation Relation // what the machine at the other end is to this one
-	Prepend  int      // how often this end adds its ASN towards the other
-	Default  bool     // this end announces a default route to the other: it sells a POP transit, or is all that the POP has
+	Relation Relation      // what the machine at the other end is to this one
+	Prepend  int           // how often this end adds its ASN towards the other
+	BFD      time.Duration // both ends watch the path between V4 and the peer's; 0 means that nobody does
+	Default  bool          // this end announces a default route to the other: it sells a POP transit, or is all that the POP has
 }
 
 // Relation says what a neighbour is to a machine.
@@ -150,6 +152,7 @@ func (p *Plan) wire(l *topology.Link, a, b *Machine) {
 		w.B.Default = a.Node != nil
 	}
 	w.A.Prepend = l.Prepend
+	w.A.BFD, w.B.BFD = l.BFD, l.BFD
 	p.Wires = append(p.Wires, w)
 }
 

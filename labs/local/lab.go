@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,6 +121,9 @@ func (l *Lab) up(ctx context.Context) error {
 		return err
 	}
 	l.o.Progress(fmt.Sprintf("%d routers, %d links, %d origins in the runner", len(l.routers), len(l.topo.Internet.Links), len(l.topo.Internet.Origins)))
+	if slices.ContainsFunc(l.topo.Internet.Links, func(k *topology.Link) bool { return k.BFD != 0 }) {
+		l.o.Progress("no BFD here, though links ask for it: a local lab's links carry whole connections; use --runner netns")
+	}
 	l.nursery = runner.NewNursery()
 	l.nodes = &runner.Nodes{Lab: l.o.Name, Topology: l.topo, State: l.state, Nursery: l.nursery, Ring: l.ring, Logger: l.o.Logger}
 	for _, n := range l.topo.Nodes() {

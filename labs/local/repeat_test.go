@@ -83,6 +83,9 @@ func TestAllShippedDrillsPass(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if err := d.Check(caps()); err != nil {
+					t.Skip(err)
+				}
 				o.Split = breaksProcess(d)
 				tryDrill(t, o, name, failed)
 			})

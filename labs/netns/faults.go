@@ -29,7 +29,7 @@ func gossipPort(p uint16) bool { return p == topology.PortGossip || p == topolog
 
 // Caps says which faults the lab can do.
 func (l *Lab) Caps() labs.Caps {
-	return labs.Caps{Verbs: labs.Verbs()}
+	return labs.Caps{Verbs: labs.Verbs(), Features: labs.Features()}
 }
 
 // Do carries out one fault. The event that records it is stamped before the deed, so that every effect comes after it.

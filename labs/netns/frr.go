@@ -23,6 +23,7 @@ import (
 // file and socket of theirs in the lab's state folder:
 //
 //	STATE/frr/arc/  zebra.conf bgpd.conf  zebra.log bgpd.log  zserv (bgpd to zebra)  zebra.vty bgpd.vty (vtysh)
+//	                 and of bfdd, where a link of the network asks for BFD
 //
 // Host routes are the runner's work, as staticd's would be a third daemon a router.
 
@@ -147,7 +148,10 @@ func (l *Lab) startZebra(m *machine) error {
 		return fmt.Errorf("make folder of router %q: %w", m.Name, err)
 	}
 	o := frr.Options{Machine: m.Machine, Collector: m.collector}
-	for name, text := range map[string]string{"zebra.conf": frr.ZebraConf(o), "bgpd.conf": frr.BGPConf(o)} {
+	for name, text := range map[string]string{"zebra.conf": frr.ZebraConf(o), "bfdd.conf": frr.BFDConf(o), "bgpd.conf": frr.BGPConf(o)} {
+		if text == "" {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("write router %q: %w", m.Name, err)
 		}
@@ -161,13 +165,16 @@ func (l *Lab) startZebra(m *machine) error {
 // startDaemon starts one of FRR's daemons.
 func (l *Lab) startDaemon(m *machine, daemon string) error {
 	dir := l.frrFolder(m)
+	argv := []string{
+		filepath.Join(l.frr, daemon), "-f", filepath.Join(dir, daemon+".conf"), "-i", filepath.Join(dir, daemon+".pid"),
+		"-z", filepath.Join(dir, "zserv"), "--vty_socket", dir, "-P", "0", "-u", "root", "-g", "root",
+		"--log", "stdout", "--log-level", "warnings",
+	}
+	if daemon == "bfdd" {
+		argv = append(argv, "--bfdctl", filepath.Join(dir, "bfdd.sock"))
+	}
 	c := &runner.Child{
-		Name: m.Name + "/" + daemon, Log: filepath.Join(dir, daemon+".log"), Env: os.Environ(),
-		Argv: []string{
-			filepath.Join(l.frr, daemon), "-f", filepath.Join(dir, daemon+".conf"), "-i", filepath.Join(dir, daemon+".pid"),
-			"-z", filepath.Join(dir, "zserv"), "--vty_socket", dir, "-P", "0", "-u", "root", "-g", "root",
-			"--log", "stdout", "--log-level", "warnings",
-		},
+		Name: m.Name + "/" + daemon, Log: filepath.Join(dir, daemon+".log"), Env: os.Environ(), Argv: argv,
 		Nursery: l.nodes.Nursery, Within: m.ns.do, OnExit: l.routerExited,
 	}
 	l.children = append(l.children, c)
@@ -185,6 +192,11 @@ func (l *Lab) startBGP(ctx context.Context, m *machine) error {
 		conn, err := d.DialContext(ctx, "unix", socket)
 		if err == nil {
 			conn.Close()
+			if frr.Watched(m.Machine) {
+				if err := l.startDaemon(m, "bfdd"); err != nil {
+					return err
+				}
+			}
 			return l.startDaemon(m, "bgpd")
 		}
 		if what := l.exited(); what != "" {

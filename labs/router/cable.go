@@ -15,7 +15,8 @@ import (
 //	speaker 127.0.0.2:179 ◄── 127.0.1.3 (the neighbour, to the speaker) ══ cable ══ 169.254.0.6 ──► 169.254.0.7:179
 //
 // gobgp waits one to two seconds before it dials and cannot be told that a link has gone. A cable dials at once and again
-// every 25 ms, and hangs up as soon as its interface has lost its carrier. The far end sees an ordinary BGP session.
+// every 25 ms, and hangs up as soon as its interface has lost its carrier or BFD has
+// found the path dead. The far end sees an ordinary BGP session.
 type cable struct {
 	name          string
 	iface         string
@@ -27,7 +28,8 @@ type cable struct {
 
 	mu   sync.Mutex // guards the following
 	now  [2]net.Conn
-	dead bool // the interface has no carrier
+	bare bool // the interface has no carrier
+	lost bool // BFD has found the path dead
 }
 
 // The timing of a cable.
@@ -102,7 +104,7 @@ func (c *cable) reach(ctx context.Context, accepted <-chan net.Conn) net.Conn {
 		}
 	}
 	c.mu.Lock()
-	dead := c.dead
+	dead := c.bare || c.lost
 	c.mu.Unlock()
 	if !dead {
 		if conn, err := dial(ctx, c.local, netip.AddrPortFrom(c.remote, bgpPort)); err == nil {
@@ -121,7 +123,7 @@ func dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, er
 // join carries both directions until either ends.
 func (c *cable) join(far, near net.Conn) {
 	c.mu.Lock()
-	if c.dead {
+	if c.bare || c.lost {
 		c.mu.Unlock()
 		far.Close()
 		near.Close()
@@ -156,8 +158,19 @@ func (c *cable) hangUp() {
 // carrier notes whether the interface has one.
 func (c *cable) carrier(up bool) {
 	c.mu.Lock()
-	lost := !up && !c.dead
-	c.dead = !up
+	lost := !up && !c.bare
+	c.bare = !up
+	c.mu.Unlock()
+	if lost {
+		c.hangUp()
+	}
+}
+
+// path notes whether BFD trusts the path.
+func (c *cable) path(trusted bool) {
+	c.mu.Lock()
+	lost := !trusted && !c.lost
+	c.lost = !trusted
 	c.mu.Unlock()
 	if lost {
 		c.hangUp()

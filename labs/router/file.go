@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/catchment-net/catchment/labs/layout"
 )
@@ -33,6 +34,7 @@ type NeighborOnLink struct {
 	Prepend   int             `json:"prepend,omitempty"`
 	Default   bool            `json:"default,omitempty"`
 	Dial      bool            `json:"dial,omitempty"` // this end connects; else it waits
+	BFD       time.Duration   `json:"bfd,omitempty"`  // between two BFD packets; 0 means no BFD
 }
 
 // FileOf is the file of a network's router. Of two routers the one of the lower router id connects; to a POP's node and
@@ -43,7 +45,7 @@ func FileOf(m *layout.Machine) File {
 		far := i.Peer.Machine
 		f.Neighbors = append(f.Neighbors, NeighborOnLink{
 			Name: far.Name, ASN: far.ASN, Interface: i.Name, Local: i.V4, Remote: i.Peer.V4, Local6: i.V6,
-			Relation: i.Relation, Prepend: i.Prepend, Default: i.Default,
+			Relation: i.Relation, Prepend: i.Prepend, Default: i.Default, BFD: i.BFD,
 			Dial: far.Software != "ours" || m.RouterID.Less(far.RouterID),
 		})
 	}

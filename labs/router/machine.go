@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/catchment-net/catchment/bgpd/bfd"
 	"github.com/catchment-net/catchment/bgpd/fib"
 	"github.com/catchment-net/catchment/bgpd/speaker"
 )
@@ -33,6 +34,7 @@ type machine struct {
 	router  *Router
 	sync    *fib.Sync
 	cables  []*cable
+	paths   *bfd.Endpoint
 	changes chan Change
 }
 
@@ -67,6 +69,9 @@ func newMachine(f *File, log *slog.Logger) (*machine, error) {
 	if m.router, err = New(o); err != nil {
 		return nil, err
 	}
+	if err := m.watch(); err != nil {
+		return nil, err
+	}
 	static := map[netip.Prefix]netip.Addr{}
 	for _, h := range f.Static {
 		static[h.Prefix] = h.Via
@@ -81,6 +86,39 @@ func (m *machine) link(l fib.Link) {
 		if c.iface == l.Name {
 			c.carrier(l.Up)
 		}
+	}
+}
+
+// watch prepares BFD over the cables that ask for it.
+func (m *machine) watch() error {
+	var watched []bfd.Peer
+	for _, n := range m.f.Neighbors {
+		if n.BFD != 0 {
+			watched = append(watched, bfd.Peer{Name: n.Name, Local: n.Local, Remote: n.Remote, Timing: bfd.Timing{Interval: n.BFD}})
+		}
+	}
+	if watched == nil {
+		return nil
+	}
+	var err error
+	if m.paths, err = bfd.New(bfd.Options{OnChange: m.pathChanged, Logger: m.log}); err == nil {
+		err = m.paths.Set(watched)
+	}
+	if err != nil {
+		return fmt.Errorf("router %q: %w", m.f.Name, err)
+	}
+	return nil
+}
+
+// pathChanged hangs up the session over a path that has died, and lets none be begun before it is back.
+func (m *machine) pathChanged(s bfd.Status) {
+	for _, c := range m.cables {
+		if c.remote == s.Remote {
+			c.path(!s.Failed)
+		}
+	}
+	if s.Error != "" {
+		m.log.Warn("path cannot be watched", "peer", s.Name, "error", s.Error)
 	}
 }
 
@@ -101,7 +139,7 @@ func (m *machine) run(ctx context.Context) error {
 		return err
 	}
 	var parts sync.WaitGroup
-	errs := make(chan error, 3+len(m.cables))
+	errs := make(chan error, 5+len(m.cables))
 	part := func(name string, run func(context.Context) error) {
 		parts.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -113,6 +151,9 @@ func (m *machine) run(ctx context.Context) error {
 	part("routes", m.sync.Run)
 	part("speaker", m.router.Run)
 	part("memory", m.trim)
+	if m.paths != nil {
+		part("BFD", m.paths.Run)
+	}
 	if m.f.Changes != "" {
 		part("report", m.report)
 	}

@@ -173,7 +173,7 @@ func (r *Record) UnmarshalBinary(data []byte) error {
 		_, twice := got.Services[s]
 		d.check(!twice)
 		v := ServiceView{State: State(d.upTo(byte(Down)))}
-		v.Cause.Class = Class(d.upTo(byte(Wish)))
+		v.Cause.Class = Class(d.upTo(byte(Shared)))
 		v.Cause.Since = d.time()
 		v.Cause.Text = d.text(maxReason)
 		got.Services[s] = v

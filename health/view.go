@@ -69,6 +69,7 @@ const (
 	Soft          // a probe, latency, load: withdraw only if another POP still claims the prefix
 	Hard          // the service's process is gone: withdraw at once, ask nobody
 	Wish          // an operator's drain, or our own shutdown
+	Shared        // an origin, or something else that all POPs depend on alike: no reason to withdraw anywhere
 )
 
 // Cause is why a service is in its state.

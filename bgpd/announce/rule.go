@@ -84,6 +84,7 @@ func (g *group) judge(c causes) decision {
 	if why, since, draining := wanted(g.in, c.wish); draining {
 		d := shed(g.in, g.inside, g.prefixes, why, since)
 		d.class, d.good, d.next = health.Wish, ill.good && len(c.wish) == 0, earlier(d.next, ill.next)
+		d.lonely, d.turn = ill.lonely, ill.turn
 		return d
 	}
 	if ill.good {
@@ -214,7 +215,7 @@ type judged struct {
 }
 
 func (j judged) text() string {
-	if j.Cause.Text == "" {
+	if j.Cause.Text == "" || j.Cause.Class == health.NoCause {
 		return fmt.Sprintf("%s is %s", j.service, j.State)
 	}
 	return fmt.Sprintf("%s is %s: %s", j.service, j.State, j.Cause.Text)
@@ -241,7 +242,7 @@ func good(own map[health.Service]health.ServiceView, inside services) string {
 		if text != "" {
 			text += ", "
 		}
-		text += fmt.Sprintf("%s is %s", s, own[s].State)
+		text += judged{s, own[s]}.text()
 	}
 	if text == "" {
 		return "no service of ours lives in it"

@@ -212,7 +212,7 @@ func TestEachRule(t *testing.T) {
 		{"an origin fails", []rule{ownCauses}, func(without rule) *sim {
 			s := newSim(1, without, delay, 1, 1)
 			s.nodes[0].foreign = true
-			s.become(s.nodes[0], health.Down, health.NoCause)
+			s.become(s.nodes[0], health.Down, health.Shared)
 			s.run(second)
 			s.want("its origin is gone", "AA")
 			return s

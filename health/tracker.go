@@ -108,10 +108,11 @@ func (t *Tracker) View() ServiceView {
 	if t.drain && t.base != Down {
 		return ServiceView{State: Draining, Cause: t.drainWhy}
 	}
+	suspect := t.base == Up && t.bad > 0
 	if t.base == Up && t.shared.Class == Shared {
-		return ServiceView{State: Degraded, Cause: t.shared}
+		return ServiceView{State: Degraded, Cause: t.shared, Suspect: suspect}
 	}
-	return ServiceView{State: t.base, Cause: t.why}
+	return ServiceView{State: t.base, Cause: t.why, Suspect: suspect}
 }
 
 // changing runs fn and tells what it did to the state.

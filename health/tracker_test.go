@@ -135,6 +135,15 @@ func TestTrackerCauses(t *testing.T) {
 	}
 }
 
+// A bad verdict makes a service suspect, until the next good one or its fall.
+func TestSuspicion(t *testing.T) {
+	for script, want := range map[string]bool{"": false, "-": false, "+": false, "+-": true, "+-+": false, "+--": false, "+l": false, "+s-": true} {
+		if _, got := drive(health.TrackerOptions{Fall: 2, Rise: 3 * second}, script); got.Suspect != want {
+			t.Errorf("%q: suspect is %t", script, got.Suspect)
+		}
+	}
+}
+
 func TestHoldDoublesToItsLimitAndForgets(t *testing.T) {
 	o := health.TrackerOptions{Fall: 1, Rise: second, MaxRise: 5 * second, Forget: time.Minute}
 	flap := "-++++++"

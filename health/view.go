@@ -98,6 +98,9 @@ type POPView struct {
 type ServiceView struct {
 	State State `json:"state"`
 	Cause Cause `json:"cause"`
+	// Suspect says that a probe has failed since the last good one: it may be down soon, and nobody should count on it.
+	// It is of a node's own word alone.
+	Suspect bool `json:"suspect,omitempty"`
 }
 
 // NodeView is what is known of one node.

@@ -143,7 +143,7 @@ func (g *group) soft(why judged) decision {
 	if len(well) < g.minPOPs {
 		return g.alone(why, well)
 	}
-	knowing := g.counted(g.knows)
+	knowing := g.counted(g.takesOver)
 	if len(knowing) < g.minPOPs {
 		d := why.kept("", fmt.Sprintf("; asked %s, and too few have answered yet", strings.Join(well, ", ")))
 		d.lonely = g.past.Lonely
@@ -277,6 +277,6 @@ func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
 	}
 	gone := !in.Drains[prefixes[0]].Gone.IsZero()
 	return g.announcedBy(func(n health.NodeView) bool {
-		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.knows(n))
+		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.takesOver(n))
 	})
 }

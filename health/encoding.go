@@ -15,7 +15,7 @@ import (
 //
 //	version (1 byte) │ flags (1 byte: 1 draining, 2 a step, 4 kept) │ node │ incarnation │ seq │ why
 //	with a step: step (1 byte) │ since (as below) │ requests
-//	services: count, then each: service (1 byte) │ state (1) │ class (1) │ since (varint, Unix ms; 0 none) │ text
+//	services: count, then each: service (1 byte) │ state (1; 128 suspect) │ class (1) │ since (varint, Unix ms; 0 none) │ text
 //	claims:   count, then each: family (1 byte: 4, 6) │ bits (1 byte) │ the bits, in whole bytes
 //	observed: count, then each: POP │ service (1 byte) │ flags (1 byte: 1 OK) │ age in ms │ text
 //	receipts: count, then each: node │ incarnation │ seq
@@ -25,6 +25,7 @@ const (
 	flagStep      = 2
 	flagKept      = 4
 	flagOK        = 1
+	flagSuspect   = 0x80 // of a state
 )
 
 // MaxRecord is how large an encoded Record may get, in bytes: with its frame it fits one datagram. Reasons are shortened
@@ -91,7 +92,11 @@ func (r Record) append(b []byte, reason int) ([]byte, error) {
 		if !ok {
 			continue
 		}
-		b = append(b, byte(i), byte(v.State), byte(v.Cause.Class))
+		state := byte(v.State)
+		if v.Suspect {
+			state |= flagSuspect
+		}
+		b = append(b, byte(i), state, byte(v.Cause.Class))
 		b = appendTime(b, v.Cause.Since)
 		b = appendText(b, v.Cause.Text, reason)
 	}
@@ -172,8 +177,10 @@ func (r *Record) UnmarshalBinary(data []byte) error {
 		s := d.service()
 		_, twice := got.Services[s]
 		d.check(!twice)
-		v := ServiceView{State: State(d.upTo(byte(Down)))}
-		v.Cause.Class = Class(d.upTo(byte(Wish)))
+		state := d.byte()
+		v := ServiceView{State: State(state &^ flagSuspect), Suspect: state&flagSuspect != 0}
+		d.check(v.State <= Down)
+		v.Cause.Class = Class(d.upTo(byte(Shared)))
 		v.Cause.Since = d.time()
 		v.Cause.Text = d.text(maxReason)
 		got.Services[s] = v

@@ -27,7 +27,7 @@ func largeRecord(pops int) health.Record {
 	for _, s := range health.Services {
 		r.Services[s] = health.ServiceView{State: health.Down, Cause: health.Cause{
 			Class: health.Hard, Since: epoch, Text: strings.Repeat("no answer within 80ms ", 8),
-		}}
+		}, Suspect: s == health.DNS}
 	}
 	for i := range 8 {
 		r.Receipts = append(r.Receipts, health.Receipt{Node: fmt.Sprintf("frankfurt%02d", i), Incarnation: 1767323045000000000, Seq: 123456})

@@ -43,10 +43,10 @@ type Fleet struct {
 
 // word is a record with the time it came in.
 type word struct {
-	rec      Record
-	at       time.Time
-	standing standing
-	changed  time.Time // when the standing was another before
+	rec     Record
+	at      time.Time
+	out     outs
+	changed time.Time // when that was other before
 }
 
 // watched is a service of a POP as its observers see it.
@@ -116,7 +116,7 @@ func (f *Fleet) Record(now time.Time) Record {
 	if f.self != nil {
 		r.Draining, r.Why = f.drained(now, f.name, f.self.POP.Name)
 	}
-	f.tell(standingOf(r.Services, r.Draining))
+	f.tell(outOf(r.Services, r.Draining))
 	for w, s := range f.observed {
 		if now.Sub(s.at) <= WordAge {
 			r.Observed = append(r.Observed, Observation{
@@ -141,10 +141,10 @@ func (f *Fleet) Merge(now time.Time, r Record) bool {
 	if ok && !r.newer(&old.rec) {
 		return false
 	}
-	w := word{r, now, standingOf(r.Services, r.Draining), old.changed}
-	if !ok || w.standing != old.standing {
+	w := word{r, now, outOf(r.Services, r.Draining), old.changed}
+	if again := ok && r.Incarnation == old.rec.Incarnation; !again || w.out != old.out {
 		w.changed = now
-		f.owes = f.owes || w.standing.leaving() && len(f.claims) > 0
+		f.owes = f.owes || len(f.claims) > 0 && (w.out.beyond(old.out) || !again && w.out.any())
 	}
 	f.heard[r.Node] = w
 	return true
@@ -273,7 +273,7 @@ func sameServices(a, b map[Service]ServiceView) bool {
 	}
 	for s, va := range a {
 		vb, ok := b[s]
-		if !ok || va.State != vb.State || va.Cause.Class != vb.Cause.Class || va.Cause.Text != vb.Cause.Text ||
+		if !ok || va.State != vb.State || va.Suspect != vb.Suspect || va.Cause.Class != vb.Cause.Class || va.Cause.Text != vb.Cause.Text ||
 			!va.Cause.Since.Equal(vb.Cause.Since) {
 			return false
 		}

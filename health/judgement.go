@@ -87,6 +87,7 @@ func (f *Fleet) popView(now time.Time, v *View, p *topology.POP, polls map[watch
 				sv.Cause.Since = was.Cause.Since
 			}
 		}
+		sv.Suspect = false // one probe is no judgement
 		pv.Services[s] = sv
 	}
 	return pv

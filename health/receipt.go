@@ -10,9 +10,10 @@ import (
 // and of which neither has heard yet that the other is ill, both would go. So each node repeats in its Record what it
 // has heard of those on their way out.
 //
-//	x, ill                                     y, well
-//	record 7: web is down              ───►    counts on x no more
+//	x                                          y, well
+//	record 7: web failed a probe       ───►    counts on x no more
 //	y knows: x may leave them to y     ◄───    record 12: I announce; of x I have record 7
+//	web is down: x leaves
 //
 // Of nodes that fall ill one after the other, each can have such a receipt only from those that are still well when
 // they hear of it. The last one to fall ill gets none, so it stays, however late or lost the records are.
@@ -27,65 +28,76 @@ type Receipt struct {
 	Incarnation, Seq uint64
 }
 
-// standing is what a receipt is for: as long as it is the same, an older receipt holds.
-type standing struct {
-	states   [len(Services)]State
-	since    [len(Services)]int64 // Unix ns, so that a state left and entered again is another
-	draining bool
-}
+// outs says of which services a node may be about to leave its clients to others: what is down, drains, or has just failed
+// a probe. That last one asks early: the answers are there when the next probes have made it certain.
+type outs [len(Services)]bool
 
-func standingOf(services map[Service]ServiceView, draining bool) standing {
-	s := standing{draining: draining}
+func outOf(services map[Service]ServiceView, draining bool) outs {
+	var o outs
 	for i, name := range Services {
 		v := services[name]
-		s.states[i] = v.State
-		if !v.Cause.Since.IsZero() {
-			s.since[i] = v.Cause.Since.UnixNano()
+		o[i] = draining || v.Suspect || v.State == Down || v.State == Draining
+	}
+	return o
+}
+
+func (o outs) any() bool { return o != outs{} }
+
+// beyond reports whether o has a service that old has not.
+func (o outs) beyond(old outs) bool {
+	for i := range o {
+		if o[i] && !old[i] {
+			return true
 		}
 	}
-	return s
+	return false
 }
 
-// leaving reports whether some of the node's clients should go elsewhere.
-func (s standing) leaving() bool {
-	return s.draining || slices.Contains(s.states[:], Down) || slices.Contains(s.states[:], Draining)
-}
+// told is, for each service, the first of the own records that say all along that it is on its way out; 0 is none. Who has
+// heard that one, or a later one, has not heard otherwise since.
+type told [len(Services)]uint64
 
-// told is the own standing that the newest records tell of, and the first record that did.
-type told struct {
-	standing standing
-	seq      uint64 // 0 means none
-}
-
-// ownStanding is this node's at time now, whether it has been told or not.
-func (f *Fleet) ownStanding(now time.Time) standing {
+// ownOuts are this node's at time now, whether they have been told or not.
+func (f *Fleet) ownOuts(now time.Time) outs {
 	draining := false
 	if f.self != nil {
 		draining, _ = f.drained(now, f.name, f.self.POP.Name)
 	}
-	return standingOf(f.own, draining)
+	return outOf(f.own, draining)
 }
 
-// tell notes that the record with the present number tells of this standing.
-func (f *Fleet) tell(s standing) {
+// tell notes what the record with the present number tells.
+func (f *Fleet) tell(o outs) {
 	f.owes = false
-	if f.told.seq == 0 || f.told.standing != s {
-		f.told = told{s, f.seq}
+	for i := range o {
+		switch {
+		case !o[i]:
+			f.told[i] = 0
+		case f.told[i] == 0:
+			f.told[i] = f.seq
+		}
 	}
 }
 
-// knownTo reports whether the sender of a record has said that it has heard this node's present standing.
+// knownTo reports whether the sender of a record has said that it has heard of all that this node is on its way out of.
 func (f *Fleet) knownTo(now time.Time, r *Record) bool {
-	i := slices.IndexFunc(r.Receipts, func(x Receipt) bool { return x.Node == f.name })
-	return i >= 0 && f.told.seq != 0 && r.Receipts[i].Incarnation == f.incarnation && r.Receipts[i].Seq >= f.told.seq &&
-		f.told.standing == f.ownStanding(now)
+	i := slices.IndexFunc(r.Receipts, func(x Receipt) bool { return x.Node == f.name && x.Incarnation == f.incarnation })
+	if i < 0 {
+		return false
+	}
+	for s, out := range f.ownOuts(now) {
+		if out && (f.told[s] == 0 || r.Receipts[i].Seq < f.told[s]) {
+			return false
+		}
+	}
+	return true
 }
 
 // receipts lists what this node has heard of those that are on their way out, in order of names.
 func (f *Fleet) receipts() []Receipt {
 	var leaving []word
 	for _, w := range f.heard {
-		if w.standing.leaving() {
+		if w.out.any() {
 			leaving = append(leaving, w)
 		}
 	}

@@ -88,7 +88,11 @@ func TestReceipts(t *testing.T) {
 	k.knows("b1", "a1", true)
 
 	k.well("a1")
-	k.ill("a1") // ill again within one record: the old receipt is for the first time
+	k.ill("a1") // ill again within one record: nobody has heard otherwise meanwhile
+	k.knows("b1", "a1", true)
+	k.well("a1")
+	k.tell("a1")
+	k.ill("a1") // but now b1 may have
 	k.knows("b1", "a1", false)
 	k.tell("b1", "a1")
 	k.knows("b1", "a1", false)
@@ -101,6 +105,42 @@ func TestReceipts(t *testing.T) {
 	k.tell("a1", "b1")
 	k.tell("b1", "a1")
 	k.knows("b1", "a1", true)
+}
+
+// The first bad probe asks, so that the answer is there when the last one has made it certain; and who knows of one service
+// does not know of another.
+func TestReceiptsForASuspicion(t *testing.T) {
+	k := newTalk(t, "a1", "b1")
+	k.tell("a1", "b1")
+	suspect := health.ServiceView{State: health.Up, Suspect: true, Cause: health.Cause{Since: epoch}}
+	k.fleets["a1"].SetOwn(k.now, health.Web, suspect)
+	k.tell("a1", "b1")
+	if !k.fleets["b1"].Owes() || !k.fleets["b1"].View(k.now).Nodes["a1"].Services[health.Web].Suspect {
+		t.Error("b1 has not heard of the suspicion")
+	}
+	if v := k.fleets["b1"].View(k.now).POPs["a"].Services[health.Web]; v.Suspect || v.State != health.Up {
+		t.Errorf("a suspicion is no judgement: got %+v", v)
+	}
+	k.tell("b1", "a1")
+	k.knows("b1", "a1", true)
+	k.ill("a1")
+	k.knows("b1", "a1", true)
+	k.tell("a1", "b1")
+	if k.fleets["b1"].Owes() {
+		t.Error("b1 is asked twice")
+	}
+
+	k.fleets["a1"].SetOwn(k.now, health.DNS, suspect)
+	k.knows("b1", "a1", false)
+	k.tell("a1", "b1")
+	k.tell("b1", "a1")
+	k.knows("b1", "a1", true)
+	k.well("a1")
+	k.fleets["a1"].SetOwn(k.now, health.DNS, health.ServiceView{State: health.Up, Cause: health.Cause{Since: k.now}})
+	k.tell("a1", "b1")
+	if k.fleets["b1"].View(k.now).Nodes["a1"].Services[health.DNS].Suspect {
+		t.Error("the suspicion is not lifted")
+	}
 }
 
 // One who announces nothing can take nobody's clients, so nobody waits for its word.

@@ -64,7 +64,8 @@ func (o TrackerOptions) withDefaults() TrackerOptions {
 //	Unknown ────────────────────► Up ◄────────────────────────────────────────────► Down
 //	                                  all good for Rise, twice that after each flap
 //
-// A drain lies over that: it turns Unknown and Up into Draining, and leaves Down as it is.
+// A drain lies over that: it turns Unknown and Up into Draining, and leaves Down as it is. So does something that fails for
+// all POPs alike: it turns Up into Degraded, which is no reason to withdraw.
 //
 // A new Tracker is a first start: one good verdict suffices. So a hub that is started afresh (a new incarnation of the
 // node) announces at once, while a service that died under a living hub and came back pays the hold-down. A Tracker is
@@ -83,6 +84,8 @@ type Tracker struct {
 
 	last    time.Time // of the last verdict that counted; zero while the watchdog is off
 	checked time.Time // of the last Overdue
+
+	shared Cause // what the last good verdict named as failing for all; zero means nothing
 
 	drain    bool
 	drainWhy Cause
@@ -105,7 +108,11 @@ func (t *Tracker) View() ServiceView {
 	if t.drain && t.base != Down {
 		return ServiceView{State: Draining, Cause: t.drainWhy}
 	}
-	return ServiceView{State: t.base, Cause: t.why}
+	suspect := t.base == Up && t.bad > 0
+	if t.base == Up && t.shared.Class == Shared {
+		return ServiceView{State: Degraded, Cause: t.shared, Suspect: suspect}
+	}
+	return ServiceView{State: t.base, Cause: t.why, Suspect: suspect}
 }
 
 // changing runs fn and tells what it did to the state.
@@ -135,6 +142,7 @@ func (t *Tracker) Observe(now time.Time, v Verdict) Change {
 		}
 		t.last = now
 		if v.OK {
+			t.share(now, v.Shared)
 			t.good(now)
 			return
 		}
@@ -147,6 +155,16 @@ func (t *Tracker) Observe(now time.Time, v Verdict) Change {
 			t.fall(now, Cause{Class: Soft, Text: fmt.Sprintf("%d probes failed: %s", t.o.Fall, v.Text), Since: now})
 		}
 	})
+}
+
+// share notes what fails for all POPs alike.
+func (t *Tracker) share(now time.Time, name string) {
+	switch text := name + " fails, for all POPs alike"; {
+	case name == "":
+		t.shared = Cause{}
+	case t.shared.Text != text:
+		t.shared = Cause{Class: Shared, Text: text, Since: now}
+	}
 }
 
 func (t *Tracker) good(now time.Time) {

@@ -18,7 +18,7 @@ const second = time.Second
 // drive feeds a tracker one verdict a second and returns the state after the last. A letter is one second:
 //
 //   - good   - bad   l bad, but its timer was late   g good, but late   r refused   . no verdict, the watchdog looks
-//     H the process dies   S it is started again   z the watchdog itself comes a minute late
+//     s good, but names something that fails for all   H the process dies   S it is started again   z the watchdog itself comes a minute late
 func drive(o health.TrackerOptions, script string) (*health.Tracker, health.ServiceView) {
 	o.Interval, o.Timeout = second, 800*time.Millisecond
 	t := health.NewTracker(o)
@@ -38,6 +38,8 @@ func drive(o health.TrackerOptions, script string) (*health.Tracker, health.Serv
 			t.Observe(now, health.Verdict{OK: true, Late: late})
 		case 'r':
 			t.Observe(now, health.Verdict{Refused: true, Text: "connection refused"})
+		case 's':
+			t.Observe(now, health.Verdict{OK: true, Shared: "the database"})
 		case 'H':
 			t.Hard(now, "died")
 		case 'S':
@@ -90,6 +92,11 @@ func TestTracker(t *testing.T) {
 		{"a watchdog that slept says nothing", usual, "+z", health.Up},
 		{"and begins anew", usual, "+z....", health.Up},
 		{"until it has seen the silence itself", usual, "+z.....", health.Down},
+		{"what fails for all degrades", usual, "+sssss", health.Degraded},
+		{"from the first verdict on", usual, "s", health.Degraded},
+		{"until it works again", usual, "+sss+", health.Up},
+		{"and does not keep a service that fails itself", usual, "+ss--", health.Down},
+		{"nor is it forgotten by one bad verdict", usual, "+ss-", health.Degraded},
 		{"the watchdog is off before the first verdict", usual, "..........", health.Unknown},
 		{"on from the start of the process", usual, "S.....", health.Down},
 		{"and off after its death", usual, "+HS++++H..........S+", health.Down},
@@ -118,11 +125,21 @@ func TestTrackerCauses(t *testing.T) {
 		{"+r", health.Hard, "connection refused", 2 * second},
 		{"+.....", health.Soft, "no verdict for 4s", 6 * second},
 		{"-+", health.NoCause, "", 2 * second},
+		{"+ss", health.Shared, "the database fails, for all POPs alike", 2 * second},
 	} {
 		_, got := drive(o, tt.script)
 		want := health.Cause{Class: tt.class, Text: tt.text, Since: epoch.Add(tt.since)}
 		if got.Cause != want {
 			t.Errorf("%q: got %+v, want %+v", tt.script, got.Cause, want)
+		}
+	}
+}
+
+// A bad verdict makes a service suspect, until the next good one or its fall.
+func TestSuspicion(t *testing.T) {
+	for script, want := range map[string]bool{"": false, "-": false, "+": false, "+-": true, "+-+": false, "+--": false, "+l": false, "+s-": true} {
+		if _, got := drive(health.TrackerOptions{Fall: 2, Rise: 3 * second}, script); got.Suspect != want {
+			t.Errorf("%q: suspect is %t", script, got.Suspect)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import "time"
 type Verdict struct {
 	OK      bool
 	Refused bool   // the target's own kernel said that nobody listens; only with !OK
+	Shared  string // what the service names as failing for all POPs alike, an origin or a database; only with OK
 	Text    string // why it is bad: "no answer within 80ms"; empty when it is good
 
 	Scheduled time.Time     // when the probe was to begin

@@ -69,6 +69,7 @@ const (
 	Soft          // a probe, latency, load: withdraw only if another POP still claims the prefix
 	Hard          // the service's process is gone: withdraw at once, ask nobody
 	Wish          // an operator's drain, or our own shutdown
+	Shared        // an origin, or something else that all POPs depend on alike: no reason to withdraw anywhere
 )
 
 // Cause is why a service is in its state.
@@ -97,6 +98,9 @@ type POPView struct {
 type ServiceView struct {
 	State State `json:"state"`
 	Cause Cause `json:"cause"`
+	// Suspect says that a probe has failed since the last good one: it may be down soon, and nobody should count on it.
+	// It is of a node's own word alone.
+	Suspect bool `json:"suspect,omitempty"`
 }
 
 // NodeView is what is known of one node.

@@ -179,6 +179,10 @@ func TestNextOriginAndGatewayErrors(t *testing.T) {
 	if r := w.get("/other"); r.status != http.StatusBadGateway || !strings.HasPrefix(r.last(), "ams1; detail=upstream") {
 		t.Errorf("without: %d, %q", r.status, r.last())
 	}
+	// A dead origin is the same everywhere: no POP is ill for it.
+	if r := w.get("/.well-known/catchment/health"); r.status != http.StatusOK || !strings.Contains(r.body, `"up"`) {
+		t.Errorf("health with a dead origin: %d %q", r.status, r.body)
+	}
 }
 
 func TestHealthAndDrain(t *testing.T) {

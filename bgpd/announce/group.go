@@ -15,6 +15,7 @@ type rule uint
 const (
 	receipts         rule = 1 << iota // a soft cause waits until others have said that they know
 	healthyClaims                     // a claim of somebody who is ill does not count
+	suspicion                         // nor of one who has just failed a probe, when we want to leave
 	freshClaims                       // nor does an old one
 	comeBack                          // who left for a soft cause returns when nobody well is left
 	firstGood                         // nothing is announced before all its services were good
@@ -112,8 +113,12 @@ func (g *group) popsWith(node func(health.NodeView) bool, pop func(string) bool)
 func anyNode(health.NodeView) bool { return true }
 func anyPOP(string) bool           { return true }
 
-// knows reports whether a node has said that it has heard how we are: it does not count on us.
-func (g *group) knows(n health.NodeView) bool { return n.Knows || g.in.without&receipts != 0 }
+// takesOver reports whether a node has said that it has heard how we are, so that it does not count on us, and is not
+// itself about to ask others.
+func (g *group) takesOver(n health.NodeView) bool {
+	sure := g.every(n, func(v health.ServiceView) bool { return !v.Suspect }) || g.in.without&suspicion != 0
+	return sure && (n.Knows || g.in.without&receipts != 0)
+}
 
 // anybodyElse reports whether any other node, of this POP or another, was last heard to announce, and is not known to be
 // as dead as we are. It asks for no fresh word: a dead service is withdrawn even where gossip is late.

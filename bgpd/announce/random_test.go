@@ -19,8 +19,18 @@ func chance(seed uint64, deaths bool, without rule) *sim {
 		n, pop := s.nodes[s.rnd.IntN(len(s.nodes))], s.topo.POPs[s.rnd.IntN(len(s.topo.POPs))].Name
 		var do func()
 		switch what := s.rnd.IntN(12); {
-		case what < 4:
+		case what < 2:
 			do = func() { s.become(n, health.Down, health.Soft) }
+		case what < 4: // by its probes, of which the last may be good again
+			state, class := health.Down, health.Soft
+			if s.rnd.IntN(4) == 0 {
+				state, class = health.Up, health.NoCause
+			}
+			do = func() {
+				if s.suspect(n); n.web.Suspect {
+					s.after(40*time.Millisecond, func() { s.become(n, state, class) })
+				}
+			}
 		case what < 7:
 			do = func() { s.become(n, health.Up, health.NoCause) }
 		case what < 8:

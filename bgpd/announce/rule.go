@@ -84,6 +84,7 @@ func (g *group) judge(c causes) decision {
 	if why, since, draining := wanted(g.in, c.wish); draining {
 		d := shed(g.in, g.inside, g.prefixes, why, since)
 		d.class, d.good, d.next = health.Wish, ill.good && len(c.wish) == 0, earlier(d.next, ill.next)
+		d.lonely, d.turn = ill.lonely, ill.turn
 		return d
 	}
 	if ill.good {
@@ -142,7 +143,7 @@ func (g *group) soft(why judged) decision {
 	if len(well) < g.minPOPs {
 		return g.alone(why, well)
 	}
-	knowing := g.counted(g.knows)
+	knowing := g.counted(g.takesOver)
 	if len(knowing) < g.minPOPs {
 		d := why.kept("", fmt.Sprintf("; asked %s, and too few have answered yet", strings.Join(well, ", ")))
 		d.lonely = g.past.Lonely
@@ -214,7 +215,7 @@ type judged struct {
 }
 
 func (j judged) text() string {
-	if j.Cause.Text == "" {
+	if j.Cause.Text == "" || j.Cause.Class == health.NoCause {
 		return fmt.Sprintf("%s is %s", j.service, j.State)
 	}
 	return fmt.Sprintf("%s is %s: %s", j.service, j.State, j.Cause.Text)
@@ -241,7 +242,7 @@ func good(own map[health.Service]health.ServiceView, inside services) string {
 		if text != "" {
 			text += ", "
 		}
-		text += fmt.Sprintf("%s is %s", s, own[s].State)
+		text += judged{s, own[s]}.text()
 	}
 	if text == "" {
 		return "no service of ours lives in it"
@@ -276,6 +277,6 @@ func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
 	}
 	gone := !in.Drains[prefixes[0]].Gone.IsZero()
 	return g.announcedBy(func(n health.NodeView) bool {
-		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.knows(n))
+		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.takesOver(n))
 	})
 }

@@ -98,6 +98,20 @@ func TestEachRule(t *testing.T) {
 			s.want("all are ill", "AAA")
 			return s
 		}},
+		{"all fail their first probes at once, and then the last ones", []rule{suspicion}, func(without rule) *sim {
+			s := newSim(1, without, delay/4, 1, 1, 1)
+			for _, n := range s.nodes {
+				s.suspect(n)
+			}
+			s.run(delay)
+			s.want("all are suspect", "AAA")
+			for i := range 3 {
+				s.soft(i)
+			}
+			s.run(second)
+			s.want("all are ill", "AAA")
+			return s
+		}},
 		{"cut off while ill", []rule{receipts}, func(without rule) *sim {
 			s := newSim(1, without, delay, 1, 1, 1)
 			s.cut["a"], s.cut["b"] = true, false
@@ -212,7 +226,7 @@ func TestEachRule(t *testing.T) {
 		{"an origin fails", []rule{ownCauses}, func(without rule) *sim {
 			s := newSim(1, without, delay, 1, 1)
 			s.nodes[0].foreign = true
-			s.become(s.nodes[0], health.Down, health.NoCause)
+			s.become(s.nodes[0], health.Down, health.Shared)
 			s.run(second)
 			s.want("its origin is gone", "AA")
 			return s
@@ -301,6 +315,28 @@ func TestMinPOPs(t *testing.T) {
 		if len(s.problems) > 0 {
 			t.Error(s.problems)
 		}
+	}
+}
+
+// Whose first bad probe is further from the last one than the nearest POP is leaves in the moment of the last one; and a POP
+// that was left to is not doubted by those who have left for one bad probe.
+func TestASuspicionAsksEarly(t *testing.T) {
+	s := newSim(1, 0, 20*time.Millisecond, 1, 1, 1)
+	s.suspect(s.nodes[0])
+	s.run(40 * time.Millisecond)
+	s.want("suspect", "AAA")
+	s.soft(0)
+	s.want("ill", "WAA")
+	s.suspect(s.nodes[1])
+	s.suspect(s.nodes[2])
+	s.run(second)
+	s.want("others are suspect", "WAA")
+	s.heal(1)
+	s.heal(2)
+	s.run(second)
+	s.want("and are not ill", "WAA")
+	if s.changes != 1 || len(s.problems) > 0 {
+		t.Errorf("%d changes, %v", s.changes, s.problems)
 	}
 }
 

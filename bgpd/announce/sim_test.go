@@ -183,9 +183,20 @@ func (s *sim) parted(a, b *simNode) bool {
 	return a.POP != b.POP && s.cut[a.POP.Name] != s.cut[b.POP.Name]
 }
 
+// suspect is a node whose service has failed a probe.
+func (s *sim) suspect(n *simNode) {
+	if n.web.State != health.Up || n.web.Suspect {
+		return
+	}
+	n.web.Suspect = true
+	n.fleet.SetOwn(s.now, health.Web, n.web)
+	s.step(n)
+	s.send(n)
+}
+
 // become changes how a node's service is.
 func (s *sim) become(n *simNode, state health.State, class health.Class) {
-	if n.web.State == state && n.web.Cause.Class >= class {
+	if n.web.State == state && n.web.Cause.Class >= class && !n.web.Suspect {
 		return
 	}
 	if class == health.Hard {

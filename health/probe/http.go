@@ -88,10 +88,22 @@ func (q httpProbe) ask(ctx context.Context, network underlay.Net, _ time.Duratio
 		return ownHealth(resp, body)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		if name := resp.Header.Get(SharedField); name != "" {
+			return sharedError(name)
+		}
 		return fmt.Errorf("status %d", resp.StatusCode)
 	}
 	return nil
 }
+
+// SharedField is the field by which an answer that says that something fails names what: an origin, a database, whatever
+// all POPs depend on alike. The service itself lives then, and nothing is gained by sending its clients elsewhere.
+const SharedField = "Catchment-Shared"
+
+// sharedError is the name in a SharedField.
+type sharedError string
+
+func (e sharedError) Error() string { return string(e) + " fails" }
 
 // ownHealth reads the answer of our own popd, which says why it is down.
 func ownHealth(resp *http.Response, body []byte) error {

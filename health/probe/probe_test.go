@@ -75,6 +75,25 @@ func TestHTTPWantsAnAnswer(t *testing.T) {
 	}
 }
 
+// An answer that names something which fails for all POPs alike is a good one of the service itself.
+func TestHTTPNamesWhatIsShared(t *testing.T) {
+	name := "the database"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(probe.SharedField, name)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer server.Close()
+	got := ask(t, probe.HTTP(server.URL+"/x"), long)
+	check(t, got, true, "")
+	if got.Shared != name {
+		t.Errorf("got shared %q, want %q", got.Shared, name)
+	}
+	name = strings.Repeat("long ", 100)
+	if got := ask(t, probe.HTTP(server.URL+"/x"), long); !got.OK || len(got.Shared) > 60 {
+		t.Errorf("got %+v, want a short name", got)
+	}
+}
+
 func TestHTTPBodyMustEnd(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "100")

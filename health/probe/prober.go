@@ -84,6 +84,11 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 	timed, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	err := p.o.Target.ask(timed, p.o.Net, p.o.Timeout)
+	var shared sharedError
+	if errors.As(err, &shared) {
+		err = nil
+		v.Shared = strings.ToValidUTF8(string(shared)[:min(len(shared), maxShared)], "")
+	}
 	v.Took = p.o.Now().Sub(v.Fired)
 	// An answer that came in after the deadline is none: the timer, not the reader, was late.
 	v.OK = err == nil && v.Took <= p.o.Timeout
@@ -95,6 +100,9 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 	}
 	return v
 }
+
+// maxShared bounds the name of something shared, in bytes.
+const maxShared = 60
 
 // maxText bounds a verdict's text, in bytes: it travels in gossip.
 const maxText = 120

@@ -33,8 +33,8 @@ type Server struct {
 	stopping bool
 	view     *health.View
 	drains   map[netip.Prefix]announce.Drain
-	ledger   map[netip.Prefix]announce.Account // of what the neighbours were told; nil before Run
 	progress health.Progress                   // of the node's drain; Requests are not kept
+	ledger   map[netip.Prefix]announce.Account // of what the neighbours were told; nil before Run
 	last     map[netip.Prefix]announce.Want    // what the wire carries; nil before Run
 	next     time.Time                         // when to decide again though nothing happens; zero means never
 	sessions int                               // established ones

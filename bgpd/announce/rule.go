@@ -2,7 +2,6 @@ package announce
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -57,7 +56,7 @@ func (g *group) causes() causes {
 
 // decide applies the rules and books what they make.
 func (g *group) decide() decision {
-	d := g.judge(g.causes())
+	d := g.overtaken(g.judge(g.causes()))
 	if d.state == Withdrawn && (d.early || d.class == health.Hard || g.in.Stopping) {
 		d.must = true
 	}
@@ -82,7 +81,7 @@ func (g *group) judge(c causes) decision {
 		}
 	}
 	if why, since, draining := wanted(g.in, c.wish); draining {
-		d := shed(g.in, g.inside, g.prefixes, why, since)
+		d := g.shed(why, since)
 		d.class, d.good, d.next = health.Wish, ill.good && len(c.wish) == 0, earlier(d.next, ill.next)
 		return d
 	}
@@ -269,12 +268,12 @@ func wanted(in *Input, wish []judged) (why string, since time.Time, draining boo
 // relieved reports whether another node, of this POP or another, that is well announces the prefixes and has told us that
 // it knows of our drain: two that drain in the same moment must not each count on the other. Once we have gone it is
 // enough that one announces.
-func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
-	g := newGroup(in, inside, prefixes[0])
+func (g *group) relieved() bool {
+	in := g.in
 	if in.without&drainFloor != 0 {
 		return true
 	}
-	gone := !in.Drains[prefixes[0]].Gone.IsZero()
+	gone := !in.Drains[g.prefixes[0]].Gone.IsZero()
 	return g.announcedBy(func(n health.NodeView) bool {
 		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.knows(n))
 	})

@@ -24,7 +24,7 @@ type ladder struct {
 func newLadder(t *testing.T, node string) *ladder {
 	t.Helper()
 	topo := network()
-	topo.Drain, topo.Anycast.FlapBudget = topology.Drain{}, 1e9
+	topo.Drain, topo.Anycast.FlapBudget = topology.Drain{DNS: 200 * ms}, 1e9
 	in := Input{Topology: topo, Node: topo.Node(node), View: fleet(topo, epoch), Now: epoch}
 	in.Ledger = Decide(in).Ledger
 	return &ladder{t, in}
@@ -235,7 +235,7 @@ func TestWhatGSHUTCarries(t *testing.T) {
 func TestLadderLeavesNoStepOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topo := network()
-		topo.Drain, topo.Anycast.FlapBudget = topology.Drain{}, 1e9
+		topo.Drain, topo.Anycast.FlapBudget = topology.Drain{DNS: 200 * ms}, 1e9
 		in := Input{Topology: topo, Node: topo.Node("nyc1"), View: fleet(topo, epoch), Now: epoch}
 		in.Ledger = Decide(in).Ledger
 		entered := map[health.Step]time.Time{}

@@ -197,6 +197,35 @@ func TestTheLastNodeStaysAtGSHUT(t *testing.T) {
 	l.at(2*time.Hour+300*ms, -time.Hour, Withdrawn, health.StepWithdrawn, 0)
 }
 
+// Where the topology wants two POPs to stay, the drain of a third waits for both; one node of two takes no POP away.
+func TestDrainsLeaveMinPOPs(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		node    string
+		minPOPs int
+		silent  string // the nodes that announce nothing
+		want    State
+	}{
+		{"two others", "nyc1", 2, "", Withdrawn},
+		{"one other, by two nodes", "nyc1", 2, "sin1", GSHUT},
+		{"one other suffices", "nyc1", 1, "sin1", Withdrawn},
+		{"three wanted", "nyc1", 3, "", GSHUT},
+		{"the other node of the POP stays", "ams1", 3, "", Withdrawn},
+		{"the other node of the POP announces nothing", "ams1", 2, "ams2 sin1", GSHUT},
+	} {
+		l := newLadder(t, test.node)
+		l.in.Topology.Drain, l.in.Topology.Anycast.MinPOPs = topology.Drain{DNS: -1, Min: -1}, test.minPOPs
+		for name := range strings.FieldsSeq(test.silent) {
+			alter(l.in.View, name, func(n *health.NodeView) { n.Claims = nil })
+		}
+		l.drain(true)
+		l.in.LastRequest = epoch.Add(-time.Hour)
+		if got := Decide(l.in).Wants[2]; got.State != test.want {
+			t.Errorf("%s: %s (%s), want %s", test.name, got.State, got.Reason, test.want)
+		}
+	}
+}
+
 // A clock that is set back delays a step by no more than the step.
 func TestDrainSurvivesItsClock(t *testing.T) {
 	l := newLadder(t, "ams1")

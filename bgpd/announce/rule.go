@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // decision is about all prefixes in which the same services live.
@@ -267,14 +268,20 @@ func wanted(in *Input, wish []judged) (why string, since time.Time, draining boo
 
 // relieved reports whether another node, of this POP or another, that is well announces the prefixes and has told us that
 // it knows of our drain: two that drain in the same moment must not each count on the other. Once we have gone it is
-// enough that one announces.
+// enough that one announces. A drain that takes this POP away must leave MinPOPs others.
 func (g *group) relieved() bool {
 	in := g.in
 	if in.without&drainFloor != 0 {
 		return true
 	}
 	gone := !in.Drains[g.prefixes[0]].Gone.IsZero()
-	return g.announcedBy(func(n health.NodeView) bool {
-		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.knows(n))
+	counts := func(n health.NodeView) bool { return g.fresh(n) && g.well(n) && (gone || g.knows(n)) }
+	if !g.announcedBy(func(n health.NodeView) bool { return counts(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) }) {
+		return false
+	}
+	sibling := slices.ContainsFunc(in.Node.POP.Nodes, func(n *topology.Node) bool {
+		v := in.View.Nodes[n.Name]
+		return n != in.Node && g.claims(v) && counts(v)
 	})
+	return sibling || len(g.popsWith(func(n health.NodeView) bool { return g.claims(n) && counts(n) }, g.usable)) >= g.minPOPs
 }

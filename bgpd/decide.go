@@ -17,10 +17,17 @@ func (s *Server) decide() {
 	if s.conf == nil || !s.running {
 		return
 	}
-	out := announce.Decide(s.input())
+	in := s.input()
+	out := announce.Decide(in)
 	s.drains, s.ledger, s.next = out.Drains, out.Ledger, out.Next
+	s.vipFailed(s.vips.prepare(s.conf.topology, out))
 	if err := s.speaker.Set(s.routes(out)); err != nil {
 		s.o.Logger.Error("routes could not all be set", "node", s.o.Node, "pop", s.conf.node.POP.Name, "error", err)
+	}
+	next, err := s.vips.clear(s.conf.topology, out, in.Now, in.LastRequest)
+	s.vipFailed(err)
+	if !next.IsZero() && (s.next.IsZero() || next.Before(s.next)) {
+		s.next = next
 	}
 	s.report(out)
 	s.climb(out.Progress, out.WhyDrained())

@@ -44,7 +44,7 @@ func (s *Server) climb(now health.Progress, why string) {
 		e.Detail["step_ms"] = strconv.FormatInt(s.o.Now().Sub(was.Since).Round(time.Millisecond).Milliseconds(), 10)
 	}
 	if now.Kept {
-		e.Detail["kept"] = "no other healthy node announces"
+		e.Detail["kept"] = "yes"
 	}
 	s.o.Events.Add(e)
 	s.o.Logger.Info("drain", "pop", s.conf.node.POP.Name, "step", e.State, "was", was.Step.String(), "cause", e.Cause)

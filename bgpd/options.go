@@ -35,6 +35,9 @@ type Options struct {
 	// a neighbour as soon as its link has lost its carrier. Where another routing daemon or fixed routes do that, leave
 	// it off.
 	Kernel bool
+	// VIPs has the service addresses of the anycast prefixes put on lo before a prefix is announced, and taken away when
+	// it is withdrawn and no client has asked for a while. An address that is there already stays. It needs CAP_NET_ADMIN.
+	VIPs bool
 	// Alone says that the topology does not know the other POPs: a probe that fails withdraws without asking whether
 	// another POP is left.
 	Alone bool

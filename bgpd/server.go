@@ -34,11 +34,12 @@ type Server struct {
 	stopping bool
 	view     *health.View
 	drains   map[netip.Prefix]announce.Drain
-	ledger   map[netip.Prefix]announce.Account // of what the neighbours were told; nil before Run
 	progress health.Progress                   // of the node's drain; Requests are not kept
+	ledger   map[netip.Prefix]announce.Account // of what the neighbours were told; nil before Run
 	last     map[netip.Prefix]announce.Want    // what the wire carries; nil before Run
 	next     time.Time                         // when to decide again though nothing happens; zero means never
 	sessions int                               // established ones
+	vips     *vips                             // nil where nobody asked for them, and before Run
 	reported map[netip.Addr]speaker.Session    // as last heard
 	claims   []netip.Prefix
 	drained  chan struct{} // closed when Drain has been called and nothing is announced any more
@@ -130,7 +131,12 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		return errors.New("bgpd: it runs already")
 	}
-	s.running = true
+	vips, err := s.openVIPs()
+	if err != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("bgpd of %q: %w", s.o.Node, err)
+	}
+	s.vips, s.running = vips, true
 	s.last = map[netip.Prefix]announce.Want{}
 	s.decide()
 	s.mu.Unlock()
@@ -187,6 +193,8 @@ func (s *Server) goodbye(ctx context.Context, sp *speaker.Speaker) {
 func (s *Server) end(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.vipFailed(s.vips.end())
+	s.vips = nil
 	s.running, s.speaker, s.last, s.ledger, s.next, s.sessions = false, nil, nil, nil, time.Time{}, 0
 	s.claim(nil)
 	if s.stopping {

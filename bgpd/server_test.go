@@ -77,7 +77,8 @@ func down(c health.Class) health.ServiceView {
 // peer is a router in the test's process that records its best paths.
 type peer struct {
 	speaker *speaker.Speaker
-	mu      sync.Mutex // guards the following
+	also    func(speaker.Best) // told, too; nil for nobody; set before the speaker runs
+	mu      sync.Mutex         // guards the following
 	best    map[string]speaker.Best
 	order   []string // "+prefix" or "-prefix"
 }
@@ -100,6 +101,9 @@ func newPeer(t *testing.T, here, there netip.Addr, asn uint32, password string) 
 }
 
 func (p *peer) heard(b speaker.Best) {
+	if p.also != nil {
+		p.also(b)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b.Withdrawn {

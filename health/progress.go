@@ -47,7 +47,7 @@ type Progress struct {
 	Step     Step      `json:"step"`
 	Since    time.Time `json:"since"`          // when the step began, by that node's clock; on the wire to the millisecond
 	Requests uint32    `json:"requests"`       // of clients, on anycast addresses, in the last second
-	Kept     bool      `json:"kept,omitempty"` // it goes no further: no other healthy node announces
+	Kept     bool      `json:"kept,omitempty"` // it goes no further for now: no other healthy node would take its clients
 }
 
 // SetProgress notes how far this node's own drain has come.

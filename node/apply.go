@@ -111,9 +111,10 @@ func (h *hub) noteForced(snap *control.Snapshot, force bool) error {
 }
 
 // allowed returns the Snapshot to start with: the folder's, or the one that was in force when the folder's takes routes
-// from too many POPs and nobody has forced it. A restart must not be a way round.
+// from too many POPs and nobody has forced it. A restart must not be a way round. A daemon that runs apart from its hub
+// announces nothing, and takes what is there.
 func (o *Options) allowed(snap *control.Snapshot) *control.Snapshot {
-	if o.State == "" {
+	if o.State == "" || o.Hub != "" {
 		return snap
 	}
 	last, err := control.LoadSaved(o.State)

@@ -32,6 +32,7 @@ type follower struct {
 	log     *slog.Logger
 	changed chan struct{}                 // capacity 1: the report has changed
 	state   func() report                 // ready, draining, last
+	often   func() bool                   // the hub wants to hear often; a change of that is one of the report
 	apply   func(*control.Snapshot) error // takes the hub's Snapshot
 	view    func(*health.View)            // takes the hub's View; the first one says that the hub is there
 	left    func()                        // the hub is away
@@ -137,18 +138,22 @@ func (f *follower) begin() {
 // report tells the hub how the daemon is, every half second and on each change, until ctx is done or the hub is gone.
 func (f *follower) report(ctx context.Context, conn net.Conn, refused *refusal) {
 	out := json.NewEncoder(conn)
-	tick := time.NewTicker(reportEvery)
-	defer tick.Stop()
+	next := time.NewTimer(reportEvery)
+	defer next.Stop()
 	for {
 		r := f.state()
 		r.Service, r.Node, r.Refused, r.Pid = f.service, f.node, refused.get(), os.Getpid()
 		if err := out.Encode(r); err != nil {
 			return // the reader sees the same end
 		}
+		next.Reset(reportEvery)
+		if f.often() {
+			next.Reset(reportOften)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		case <-f.changed:
 		}
 	}

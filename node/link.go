@@ -20,13 +20,17 @@ import (
 //	daemon                                   hub
 //	  │── report {service, node, ready …} ───►│  the hub begins to probe the service once it is ready
 //	  │◄── update {snapshot, view} ───────────│  whole Snapshots and Views; only the newest is ever sent
-//	  │── report {ready, draining, last …} ──►│  every half second and on each change
+//	  │── report {ready, draining, last …} ──►│  every half second, often in a drain, and on each change
 //	  │                  ✕                    │  end of file: the daemon is dead, the hub withdraws at once
 //
 // The end of file is the lifeline: the kernel reports it within microseconds of a death, however sudden.
 
-// reportEvery is how often a daemon tells its hub how it is, without a change.
-const reportEvery = 500 * time.Millisecond
+// How often a daemon tells its hub how it is, without a change: usually, and while its node is drained, when the hub waits
+// for the last client's request and must not take half a second of ignorance for silence.
+const (
+	reportEvery = 500 * time.Millisecond
+	reportOften = 50 * time.Millisecond
+)
 
 // The limits of one line of the link, in bytes: a Snapshot with all its zones, which JSON makes larger by a third, and a
 // View.

@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -204,9 +206,58 @@ func (d *fakeDaemon) follower(socket string) *follower {
 			d.snaps = append(d.snaps, s.Topology.Name)
 			return errors.New("no room")
 		},
-		view: func(v *health.View) { d.mu.Lock(); defer d.mu.Unlock(); d.views = append(d.views, v.Seq) },
-		left: func() { d.mu.Lock(); defer d.mu.Unlock(); d.left++ },
+		view:  func(v *health.View) { d.mu.Lock(); defer d.mu.Unlock(); d.views = append(d.views, v.Seq) },
+		left:  func() { d.mu.Lock(); defer d.mu.Unlock(); d.left++ },
+		often: func() bool { return false },
 	}
+}
+
+// The hub that waits for silence hears often of the last request; as soon as the drain is lifted, no more than usual. A
+// restart is asked for by the same way.
+func TestFollowerReportsOftenInADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, drained, restarts := &fakeDaemon{}, atomic.Bool{}, make(chan struct{}, 1)
+		f := d.follower("")
+		f.often = drained.Load
+		f.restart = func() error { restarts <- struct{}{}; return nil }
+		near, far := net.Pipe()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = f.follow(ctx, near)
+		}()
+		in := bufio.NewScanner(far)
+		began := time.Now()
+		reports := func(until time.Duration) (n int) {
+			_ = far.SetReadDeadline(began.Add(until))
+			for in.Scan() {
+				n++
+			}
+			in = bufio.NewScanner(far)
+			return n
+		}
+		if n := reports(2010 * time.Millisecond); n != 5 {
+			t.Errorf("%d reports in the first 2 s, want the first one and 4", n)
+		}
+		drained.Store(true)
+		notify(f.changed)
+		if n := reports(3020 * time.Millisecond); n != 21 {
+			t.Errorf("%d reports in a second of drain, want one at once and 20", n)
+		}
+		drained.Store(false)
+		notify(f.changed)
+		if n := reports(4030 * time.Millisecond); n != 3 {
+			t.Errorf("%d reports in the second after it, want one at once and 2", n)
+		}
+		if err := json.NewEncoder(far).Encode(update{Restart: true}); err != nil {
+			t.Error(err)
+		}
+		<-restarts
+		cancel()
+		far.Close()
+		<-ended
+	})
 }
 
 // A daemon whose hub dies finds the next one, and says at once what it would not take.

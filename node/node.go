@@ -51,6 +51,7 @@ type Options struct {
 	BGPListen []netip.AddrPort             // nil means port 179 of the unicast addresses
 	Neighbors []speaker.Neighbor           // a lab's; nil means the topology's
 	BFD       map[netip.Addr]time.Duration // of Neighbors (bgpd.Options.BFD)
+	VIPs      bool                         // the speaker puts the anycast addresses on lo (bgpd.Options.VIPs); services listen before
 	Kernel    bool                         // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
 	Ready     func(addrs []string)         // called once everything listens
 	Restart   func() error                 // has the process drain and begin anew, and returns at once; nil where it cannot
@@ -93,7 +94,7 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 		return nil, nil, err
 	}
 	if o.Net == nil {
-		o.Net = underlay.Host{Local: self.Addrs}
+		o.Net = underlay.Host{Local: self.Addrs, Freebind: o.VIPs}
 	}
 	if o.Keys == nil && !o.Insecure {
 		return nil, nil, fmt.Errorf("node %q has no keys: make them with `catchment keys init DIR` and name the folder with --keys, or allow plain text with --insecure", o.Name)

@@ -60,6 +60,7 @@ type Service struct {
 
 	listening atomic.Bool
 	draining  atomic.Bool
+	drained   atomic.Bool   // its node is, by the hub's View
 	changed   chan struct{} // capacity 1: the follower is to report
 	hubIs     chan bool     // capacity 1: whether the hub is there now
 
@@ -96,7 +97,7 @@ func NewService(o Options, kind health.Service) (*Service, error) {
 	}
 	s.follower = &follower{
 		socket: o.Hub, service: kind, node: self.Name, log: o.Logger, changed: s.changed,
-		state: s.report, apply: s.taken, view: s.viewed, left: s.left, restart: o.Restart,
+		state: s.report, often: func() bool { return s.drained.Load() || s.draining.Load() }, apply: s.taken, view: s.viewed, left: s.left, restart: o.Restart,
 	}
 	return s, nil
 }
@@ -149,6 +150,10 @@ func (s *Service) viewed(v *health.View) {
 	defer s.mu.Unlock()
 	s.last = v
 	s.daemon.SetView(v)
+	self := v.Nodes[s.o.Name]
+	if drained := self.Draining || self.Services[s.kind].State == health.Draining; drained != s.drained.Swap(drained) {
+		notify(s.changed)
+	}
 	if !s.byHub {
 		s.byHub = true
 		put(s.hubIs, true)

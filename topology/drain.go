@@ -12,7 +12,7 @@ import (
 // Drain is how clients are moved away from a POP or node (design §6): DNS first, then routes that ask to be avoided, then
 // none. The zero value of each time, and of AtOnce, is its default.
 type Drain struct {
-	DNS              time.Duration // from the wish to GSHUT: every name server must have heard of it; default 200 ms
+	DNS              time.Duration // from the wish to GSHUT: every name server must have heard of it; default 300 ms
 	Min              time.Duration // of GSHUT at least, for the neighbours to move; default 300 ms
 	Quiet            time.Duration // no client request for so long ends GSHUT; default 1 s
 	Max              time.Duration // of GSHUT at most, clients or not; default 30 s
@@ -32,7 +32,7 @@ func (d Drain) WithDefaults() Drain {
 			*t = otherwise
 		}
 	}
-	fill(&d.DNS, 200*time.Millisecond)
+	fill(&d.DNS, 300*time.Millisecond)
 	fill(&d.Min, 300*time.Millisecond)
 	fill(&d.Quiet, time.Second)
 	fill(&d.Max, 30*time.Second)

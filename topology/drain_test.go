@@ -16,7 +16,7 @@ pops: {ams: {at: AMS, unicast: [203.0.113.0/28]}}
 `
 
 func TestDrain(t *testing.T) {
-	standard := topology.Drain{DNS: 200 * time.Millisecond, Min: 300 * time.Millisecond, Quiet: time.Second, Max: 30 * time.Second, AtOnce: 1}
+	standard := topology.Drain{DNS: 300 * time.Millisecond, Min: 300 * time.Millisecond, Quiet: time.Second, Max: 30 * time.Second, AtOnce: 1}
 	with := func(change func(*topology.Drain)) topology.Drain {
 		d := standard
 		change(&d)

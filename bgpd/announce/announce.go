@@ -107,8 +107,7 @@ func Decide(in Input) Output {
 		}
 		d, done := decided[inside]
 		if !done {
-			g := newGroup(&in, inside, p)
-			d = overtaken(&in, g.decide(), g.prefixes)
+			d = newGroup(&in, inside, p).decide()
 			decided[inside] = d
 		}
 		out.Ledger[p] = d.account

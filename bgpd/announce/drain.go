@@ -50,16 +50,20 @@ func (d Drain) begun(now time.Time) Drain {
 
 // shed goes down the ladder. Where nobody else is left to take the clients, a drain goes no further than GSHUT, and
 // comes back to it: the prefix is never gone by a wish. Only a process that stops goes all the way.
-func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since time.Time) decision {
+func (g *group) shed(why string, since time.Time) decision {
+	in := g.in
 	ladder := in.Topology.Drain.WithDefaults()
-	d := in.Drains[prefixes[0]].begun(in.Now)
+	d := in.Drains[g.prefixes[0]].begun(in.Now)
+	if !g.past.Announced() && d.GSHUT.IsZero() && d.Gone.IsZero() {
+		d.Gone = in.Now // what nobody was told of needs no moving away
+	}
 	if d.GSHUT.IsZero() && d.Gone.IsZero() {
 		if turn := d.Since.Add(ladder.DNS); !in.Alone && in.Now.Before(turn) {
 			return decision{state: Announced, reason: why + "; name servers stop naming it first", since: since, drain: d, next: turn}
 		}
 		d.GSHUT = in.Now
 	}
-	if !in.Stopping && !in.Alone && !relieved(in, inside, prefixes) {
+	if !in.Stopping && !in.Alone && !g.relieved() {
 		if !d.Gone.IsZero() {
 			d.GSHUT, d.Gone = in.Now, time.Time{}
 		}
@@ -84,12 +88,13 @@ func shed(in *Input, inside services, prefixes []netip.Prefix, why string, since
 
 // overtaken lets a drain of what is withdrawn for another cause be over: when that cause has passed, or the first good
 // probe after a restart is there, the node's clients are still wanted elsewhere.
-func overtaken(in *Input, d decision, prefixes []netip.Prefix) decision {
+func (g *group) overtaken(d decision) decision {
+	in := g.in
 	if d.state != Withdrawn || !d.drain.Since.IsZero() {
 		return d
 	}
 	if _, _, draining := wanted(in, nil); draining {
-		d.drain = in.Drains[prefixes[0]].begun(in.Now)
+		d.drain = in.Drains[g.prefixes[0]].begun(in.Now)
 		if d.drain.Gone.IsZero() {
 			d.drain.Gone = in.Now
 		}

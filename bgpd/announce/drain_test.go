@@ -24,8 +24,10 @@ type ladder struct {
 func newLadder(t *testing.T, node string) *ladder {
 	t.Helper()
 	topo := network()
-	topo.Drain = topology.Drain{}
-	return &ladder{t, Input{Topology: topo, Node: topo.Node(node), View: fleet(topo, epoch), Now: epoch, Ledger: settled(topo, node)}}
+	topo.Drain, topo.Anycast.FlapBudget = topology.Drain{DNS: 200 * ms}, 1e9
+	in := Input{Topology: topo, Node: topo.Node(node), View: fleet(topo, epoch), Now: epoch}
+	in.Ledger = Decide(in).Ledger
+	return &ladder{t, in}
 }
 
 // drain asks for a drain of the node, or lifts it.
@@ -130,7 +132,8 @@ func TestUndoAtEveryStep(t *testing.T) {
 		l.drain(true)
 		for _, at := range test.at[:len(test.at)-1] {
 			l.in.Now, l.in.LastRequest = epoch.Add(at), epoch.Add(-time.Hour)
-			l.in.Drains = Decide(l.in).Drains
+			out := Decide(l.in)
+			l.in.Drains, l.in.Ledger = out.Drains, out.Ledger
 		}
 		last := test.at[len(test.at)-1]
 		l.at(last, -time.Hour, test.state, test.step, test.next)
@@ -194,6 +197,35 @@ func TestTheLastNodeStaysAtGSHUT(t *testing.T) {
 	l.at(2*time.Hour+300*ms, -time.Hour, Withdrawn, health.StepWithdrawn, 0)
 }
 
+// Where the topology wants two POPs to stay, the drain of a third waits for both; one node of two takes no POP away.
+func TestDrainsLeaveMinPOPs(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		node    string
+		minPOPs int
+		silent  string // the nodes that announce nothing
+		want    State
+	}{
+		{"two others", "nyc1", 2, "", Withdrawn},
+		{"one other, by two nodes", "nyc1", 2, "sin1", GSHUT},
+		{"one other suffices", "nyc1", 1, "sin1", Withdrawn},
+		{"three wanted", "nyc1", 3, "", GSHUT},
+		{"the other node of the POP stays", "ams1", 3, "", Withdrawn},
+		{"the other node of the POP announces nothing", "ams1", 2, "ams2 sin1", GSHUT},
+	} {
+		l := newLadder(t, test.node)
+		l.in.Topology.Drain, l.in.Topology.Anycast.MinPOPs = topology.Drain{DNS: -1, Min: -1}, test.minPOPs
+		for name := range strings.FieldsSeq(test.silent) {
+			alter(l.in.View, name, func(n *health.NodeView) { n.Claims = nil })
+		}
+		l.drain(true)
+		l.in.LastRequest = epoch.Add(-time.Hour)
+		if got := Decide(l.in).Wants[2]; got.State != test.want {
+			t.Errorf("%s: %s (%s), want %s", test.name, got.State, got.Reason, test.want)
+		}
+	}
+}
+
 // A clock that is set back delays a step by no more than the step.
 func TestDrainSurvivesItsClock(t *testing.T) {
 	l := newLadder(t, "ams1")
@@ -232,8 +264,9 @@ func TestWhatGSHUTCarries(t *testing.T) {
 func TestLadderLeavesNoStepOut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topo := network()
-		topo.Drain = topology.Drain{}
+		topo.Drain, topo.Anycast.FlapBudget = topology.Drain{DNS: 200 * ms}, 1e9
 		in := Input{Topology: topo, Node: topo.Node("nyc1"), View: fleet(topo, epoch), Now: epoch}
+		in.Ledger = Decide(in).Ledger
 		entered := map[health.Step]time.Time{}
 		was := health.NoStep
 		for range 60 {
@@ -243,7 +276,7 @@ func TestLadderLeavesNoStepOut(t *testing.T) {
 				alter(in.View, n.Name, func(v *health.NodeView) { v.Claimed = in.Now })
 			}
 			out := Decide(in)
-			in.Drains = out.Drains
+			in.Drains, in.Ledger = out.Drains, out.Ledger
 			step := out.Progress.Step
 			if step != was {
 				entered[step] = in.Now
@@ -279,7 +312,7 @@ func TestLadderLeavesNoStepOut(t *testing.T) {
 func TestProgressOfSeveralPrefixes(t *testing.T) {
 	a, b := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24")
 	wants := []Want{{Prefix: a, Kept: true}, {Prefix: b}}
-	at := func(n time.Duration) time.Time { return epoch.Add(n) }
+	at := epoch.Add
 	for _, test := range []struct {
 		name string
 		a, b Drain

@@ -228,7 +228,9 @@ func recovers(topo *topology.Topology, view *health.View, drains map[string]map[
 func TestDrainEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		topo := network()
-		in := Input{Topology: topo, Node: topo.Node("nyc1"), View: fleet(topo, epoch), Now: epoch, Stopping: true}
+		in := Input{Topology: topo, Node: topo.Node("nyc1"), View: fleet(topo, epoch), Now: epoch}
+		in.Ledger = Decide(in).Ledger // announced
+		in.Stopping = true
 		gone := false
 		for in.Now.Sub(epoch) <= 30*time.Second {
 			out := Decide(in)

@@ -2,12 +2,12 @@ package announce
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // decision is about all prefixes in which the same services live.
@@ -57,7 +57,7 @@ func (g *group) causes() causes {
 
 // decide applies the rules and books what they make.
 func (g *group) decide() decision {
-	d := g.judge(g.causes())
+	d := g.overtaken(g.judge(g.causes()))
 	if d.state == Withdrawn && (d.early || d.class == health.Hard || g.in.Stopping) {
 		d.must = true
 	}
@@ -82,7 +82,7 @@ func (g *group) judge(c causes) decision {
 		}
 	}
 	if why, since, draining := wanted(g.in, c.wish); draining {
-		d := shed(g.in, g.inside, g.prefixes, why, since)
+		d := g.shed(why, since)
 		d.class, d.good, d.next = health.Wish, ill.good && len(c.wish) == 0, earlier(d.next, ill.next)
 		d.lonely, d.turn = ill.lonely, ill.turn
 		return d
@@ -269,14 +269,20 @@ func wanted(in *Input, wish []judged) (why string, since time.Time, draining boo
 
 // relieved reports whether another node, of this POP or another, that is well announces the prefixes and has told us that
 // it knows of our drain: two that drain in the same moment must not each count on the other. Once we have gone it is
-// enough that one announces.
-func relieved(in *Input, inside services, prefixes []netip.Prefix) bool {
-	g := newGroup(in, inside, prefixes[0])
+// enough that one announces. A drain that takes this POP away must leave MinPOPs others.
+func (g *group) relieved() bool {
+	in := g.in
 	if in.without&drainFloor != 0 {
 		return true
 	}
-	gone := !in.Drains[prefixes[0]].Gone.IsZero()
-	return g.announcedBy(func(n health.NodeView) bool {
-		return g.fresh(n) && g.well(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) && (gone || g.takesOver(n))
+	gone := !in.Drains[g.prefixes[0]].Gone.IsZero()
+	counts := func(n health.NodeView) bool { return g.fresh(n) && g.well(n) && (gone || g.takesOver(n)) }
+	if !g.announcedBy(func(n health.NodeView) bool { return counts(n) && (n.POP == in.Node.POP.Name || g.usable(n.POP)) }) {
+		return false
+	}
+	sibling := slices.ContainsFunc(in.Node.POP.Nodes, func(n *topology.Node) bool {
+		v := in.View.Nodes[n.Name]
+		return n != in.Node && g.claims(v) && counts(v)
 	})
+	return sibling || len(g.popsWith(func(n health.NodeView) bool { return g.claims(n) && counts(n) }, g.usable)) >= g.minPOPs
 }

@@ -133,6 +133,9 @@ func (a *app) bgpd() *cobra.Command {
 				}
 				return a.part(cmd, &f, "", func(o node.Options) (daemon.Daemon, error) { return node.NewHub(o) }, "")
 			}
+			if f.vips {
+				return errors.New("--vips goes with a node, whose topology names its service addresses")
+			}
 			if err := s.Parse(routerID, peers, announce, nextHops, listen); err != nil {
 				return err
 			}

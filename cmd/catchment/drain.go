@@ -136,7 +136,7 @@ func (l stepLine) String() string {
 	what := ""
 	switch {
 	case l.Kept:
-		what = "goes no further: no other healthy node announces"
+		what = "goes no further: nobody else would take its clients"
 	case l.Step == health.StepDNS:
 		what = "name servers stop naming it"
 	case l.Step == health.StepGSHUT:
@@ -210,5 +210,5 @@ func stuck(name string, v health.NodeView) error {
 	if !v.Heard {
 		return fmt.Errorf("%s is not heard; nobody knows what it announces", name)
 	}
-	return fmt.Errorf("%s stays at gshut, since no other healthy node announces; it goes on when one does", name)
+	return fmt.Errorf("%s stays at gshut, since nobody else would take its clients; it goes on when somebody would", name)
 }

@@ -61,7 +61,7 @@ func TestDrainWatch(t *testing.T) {
 		{"nobody else announces", "ams", []look{
 			{0, nil, kept, at(health.StepWithdrawn), "ams1 gshut kept, ams2 withdrawn", false, ""},
 			{4 * time.Second, nil, kept, at(health.StepWithdrawn), "ams1 gshut kept", false, ""},
-			{5 * time.Second, nil, kept, at(health.StepWithdrawn), "ams1 gshut kept", false, "ams1 stays at gshut, since no other healthy node announces"},
+			{5 * time.Second, nil, kept, at(health.StepWithdrawn), "ams1 gshut kept", false, "ams1 stays at gshut, since nobody else would take its clients"},
 		}},
 		{"nobody else announced for a moment", "ams", []look{
 			{0, nil, kept, at(health.StepWithdrawn), "ams1 gshut kept, ams2 withdrawn", false, ""},

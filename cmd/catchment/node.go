@@ -29,7 +29,7 @@ import (
 type daemonFlags struct {
 	node, state, admin, ready string
 	keys, mmdb, memory, lab   string
-	verbose, insecure         bool
+	verbose, insecure, vips   bool
 }
 
 func (f *daemonFlags) add(cmd *cobra.Command) {
@@ -46,6 +46,7 @@ func (f *daemonFlags) addNode(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.keys, "keys", "", "folder that \"catchment keys init\" made")
 	fl.BoolVar(&f.insecure, "insecure", false, "no keys: plain text between nodes; for tests on one machine")
+	fl.BoolVar(&f.vips, "vips", false, "the speaker puts the anycast addresses on lo while their prefixes are announced; the same for all daemons of a node")
 	fl.StringVar(&f.lab, "lab", "", "the surroundings that a lab's runner wrote")
 	if err := fl.MarkHidden("lab"); err != nil {
 		panic(err) // the flag is defined one line above
@@ -88,7 +89,7 @@ func (f *daemonFlags) name(args []string) (string, error) {
 // options turns flags into a node's options.
 func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 	o := node.Options{
-		Name: name, Dir: a.dir, Admin: strings.TrimPrefix(f.admin, "unix:"), MMDB: f.mmdb, Insecure: f.insecure, Logger: a.logger(f),
+		Name: name, Dir: a.dir, Admin: strings.TrimPrefix(f.admin, "unix:"), MMDB: f.mmdb, Insecure: f.insecure, VIPs: f.vips, Logger: a.logger(f),
 		Registry: obs.Registry(obs.Build{Version: version}),
 	}
 	var err error

@@ -178,7 +178,7 @@ func (a *app) printDrains(st *node.Status) error {
 		}
 		step, since, until := v.Progress.Step.String(), "", "undrain"
 		if v.Progress.Kept {
-			step += " (kept: nobody else announces)"
+			step += " (kept)"
 		}
 		if !v.Progress.Since.IsZero() {
 			since = max(st.Now.Sub(v.Progress.Since), 0).Round(time.Second / 10).String()

@@ -147,10 +147,10 @@ func TestRestart(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var cause error
+				causes := make(chan error, 1) // why the run was told to end
 				f := &fake{drain: takes3s, run: func(ctx context.Context) error {
 					err := tt.run(ctx)
-					cause = context.Cause(ctx)
+					causes <- context.Cause(ctx)
 					return err
 				}}
 				signals := make(chan os.Signal, 2)
@@ -172,11 +172,16 @@ func TestRestart(t *testing.T) {
 				f.mu.Lock()
 				calls := strings.Join(f.calls, " ")
 				f.mu.Unlock()
-				if calls != tt.calls && calls != strings.Replace(tt.calls, "stopped drained", "drained stopped", 1) || took != tt.took || execs != tt.execs || errText(err) != tt.err {
+				if one, other := "drained stopped", "stopped drained"; calls == strings.Replace(tt.calls, one, other, 1) || calls == strings.Replace(tt.calls, other, one, 1) {
+					calls = tt.calls // in one instant of virtual time the order is the scheduler's
+				}
+				if calls != tt.calls || took != tt.took || execs != tt.execs || errText(err) != tt.err {
 					t.Errorf("got %q after %v with %d execs and error %q; want %q after %v with %d, %q", calls, took, execs, errText(err), tt.calls, tt.took, tt.execs, tt.err)
 				}
-				if restarted := errors.Is(cause, ErrRestart); restarted != (tt.execs > 0) && tt.name != "what hangs does not begin anew" {
-					t.Errorf("the run's end is because of %v", cause)
+				if tt.execs > 0 {
+					if cause := <-causes; !errors.Is(cause, ErrRestart) {
+						t.Errorf("the run's end is because of %v", cause)
+					}
 				}
 			})
 		})

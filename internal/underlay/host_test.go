@@ -38,6 +38,29 @@ func TestHostSpeaksFromItsLocalAddress(t *testing.T) {
 	}
 }
 
+// A service listens on an address that comes later only where that is meant: elsewhere it is a mistake that must show.
+func TestHostListensOnWhatComesLater(t *testing.T) {
+	for _, address := range []string{"192.0.2.53:0", "[2001:db8:53::53]:0"} {
+		if l, err := (Host{}).Listen(t.Context(), "tcp", address); err == nil {
+			l.Close()
+			t.Errorf("it listens on %s, which this host does not have", address)
+		}
+		later := Host{Freebind: true}
+		l, err := later.Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		l.Close()
+		p, err := later.ListenPacket(t.Context(), "udp", address)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		p.Close()
+	}
+}
+
 func TestLabLeavesTheHostsOwnAddressesToTheHost(t *testing.T) {
 	lab := &Lab{} // no runner: nothing here may ask it
 	l, err := lab.Listen(t.Context(), "tcp", "127.0.0.1:0")

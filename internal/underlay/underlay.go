@@ -24,19 +24,21 @@ type Host struct {
 	// Local are the addresses that outgoing connections come from, at most one of each family; a service address
 	// shared by anycast must never be one, since the answer would reach another POP. Empty lets the kernel choose.
 	Local []netip.Addr
+	// Freebind allows to listen on addresses that the host does not have yet, as service addresses that come and go.
+	Freebind bool
 }
 
 var _ Net = Host{}
 
 // Listen listens on a stream socket of the host.
 func (h Host) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	var lc net.ListenConfig
+	lc := h.listenConfig()
 	return lc.Listen(ctx, network, address)
 }
 
 // ListenPacket opens a datagram socket of the host.
 func (h Host) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
-	var lc net.ListenConfig
+	lc := h.listenConfig()
 	return lc.ListenPacket(ctx, network, address)
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/frr"
 	"github.com/catchment-net/catchment/labs/runner"
-	"github.com/catchment-net/catchment/topology"
 )
 
 // A network whose router is FRR runs Debian's zebra and bgpd in the network's namespace, in the foreground, with every
@@ -35,16 +34,6 @@ const frrScratch = "/var/tmp/frr"
 
 // frrReady bounds how long zebra may take until it listens.
 const frrReady = 20 * time.Second
-
-// hasFRR says whether any router of the lab is FRR.
-func (l *Lab) hasFRR() bool {
-	for _, m := range l.plan.Machines {
-		if m.Software == topology.FRR {
-			return true
-		}
-	}
-	return false
-}
 
 // prepareFRR finds FRR's daemons and gives them a place for the files that they write wherever they run. The error is a
 // *labs.CannotError.

@@ -40,7 +40,7 @@ type Options struct {
 	Binary   string         // the catchment binary, for nodes and routers
 	Doors    []runner.Doors // the host's sockets by which people reach the users, in file order; none are opened here
 	Env      []string       // added to the nodes' environment
-	Router   string         // Ours or FRR for every network; "" leaves it to the topology
+	Router   string         // Ours, FRR or BIRD for every network; "" leaves it to the topology
 	Split    bool           // each node as three processes (bgpd, dnsd, popd) that the link joins
 	Progress func(string)   // one line a step that takes a while; nil is silent
 	Logger   *slog.Logger   // nil discards
@@ -65,6 +65,7 @@ type Lab struct {
 	children []*runner.Child // routers, and resolvers in software of others
 	unbounds map[*topology.Resolver]*runner.Child
 	frr      string // the folder of FRR's daemons
+	bird     string // BIRD's program
 	bests    *runner.Bests
 	world    *runner.World
 	since    time.Time
@@ -128,10 +129,8 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.nameHosts(); err != nil {
 		return err
 	}
-	if l.hasFRR() {
-		if err := l.prepareFRR(); err != nil {
-			return err
-		}
+	if err := l.prepareRouters(); err != nil {
+		return err
 	}
 	if l.home, err = thisNamespace(); err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
@@ -246,8 +245,11 @@ func (l *Lab) Exec(ctx context.Context, name string, argv []string, stdout, stde
 	if err != nil {
 		return err
 	}
-	if m.Software == topology.FRR && argv[0] == "vtysh" {
+	switch {
+	case m.Software == topology.FRR && argv[0] == "vtysh":
 		cmd.Args = append([]string{"vtysh", "--vty_socket", l.frrFolder(m)}, argv[1:]...)
+	case m.Software == topology.BIRD && argv[0] == "birdc":
+		cmd.Args = append([]string{"birdc", "-s", l.birdSocket(m)}, argv[1:]...)
 	}
 	if m.Node != nil {
 		cmd.Dir = l.state.Node(name)

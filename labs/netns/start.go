@@ -78,7 +78,8 @@ func (l *Lab) serverOn(name string) (underlay.Net, error) {
 // startRouters starts the router of every network. FRR's two halves start one after the other, so all first ones start
 // before any second one.
 func (l *Lab) startRouters(ctx context.Context) error {
-	if l.hasFRR() {
+	frr, bird := l.routedBy(topology.FRR), l.routedBy(topology.BIRD)
+	if frr+bird > 0 {
 		if err := l.collect(ctx); err != nil {
 			return err
 		}
@@ -91,6 +92,8 @@ func (l *Lab) startRouters(ctx context.Context) error {
 			continue
 		case topology.FRR:
 			start, ofFRR = l.startZebra, append(ofFRR, m)
+		case topology.BIRD:
+			start = l.startBIRD
 		}
 		if err := start(m); err != nil {
 			return err
@@ -102,8 +105,11 @@ func (l *Lab) startRouters(ctx context.Context) error {
 		}
 	}
 	what := fmt.Sprintf("%d routers started", len(l.topo.Internet.Networks))
-	if len(ofFRR) > 0 {
-		what += fmt.Sprintf(", %d of them FRR", len(ofFRR))
+	if frr > 0 {
+		what += fmt.Sprintf(", %d of them FRR", frr)
+	}
+	if bird > 0 {
+		what += fmt.Sprintf(", %d of them BIRD", bird)
 	}
 	l.o.Progress(what)
 	return nil

@@ -62,10 +62,7 @@ func (l *Lab) joinVtyGroup() error {
 	if err := os.WriteFile(file, withRoot(text), 0o644); err != nil {
 		return fmt.Errorf("write groups: %w", err)
 	}
-	if err := unix.Mount(file, "/etc/group", "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount groups: %w", err)
-	}
-	return nil
+	return l.mount(file, "/etc/group", "", unix.MS_BIND, "")
 }
 
 // vtyGroup is what distributions build FRR with.
@@ -120,8 +117,8 @@ func (l *Lab) hideFolder(dir string) error {
 			}
 		}
 	}
-	if err := unix.Mount("catchment-lab", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,size=64m"); err != nil {
-		return fmt.Errorf("hide %q from FRR: %w", dir, err)
+	if err := l.mount("catchment-lab", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,size=64m"); err != nil {
+		return fmt.Errorf("hide a folder from FRR: %w", err)
 	}
 	return nil
 }

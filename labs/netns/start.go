@@ -178,6 +178,9 @@ func (l *Lab) readChanges(ctx context.Context, conn net.Conn) {
 
 // startNode prepares a node's folder and starts its process.
 func (l *Lab) startNode(ctx context.Context, m *machine) error {
+	if l.o.Alone {
+		return l.startGuests(m)
+	}
 	dir, err := l.nodes.Folder(m.Name)
 	if err != nil {
 		return err
@@ -195,7 +198,7 @@ func (l *Lab) startNode(ctx context.Context, m *machine) error {
 		return err
 	}
 	l.parts.Go(func() { l.nodes.Follow(ctx, m.Name) })
-	return nil
+	return l.startGuests(m)
 }
 
 // noMachine is the error about a machine that is not there.

@@ -43,7 +43,7 @@ func (d *Decoder) Frame(at time.Time, frame []byte) []Event {
 		d.streams[key] = st
 	}
 	said := func(e Event) Event {
-		e.At, e.From, e.To = at, s.from.Addr(), s.to.Addr()
+		e.At, e.From, e.To = at, s.from, s.to
 		return e
 	}
 	var all []Event

@@ -29,7 +29,7 @@ func (k Kind) String() string {
 // Event is one thing that an end of a session has said.
 type Event struct {
 	At       time.Time
-	From, To netip.Addr
+	From, To netip.AddrPort // which tell the connection, too
 	Kind     Kind
 	Prefix   netip.Prefix // of Announce and Withdraw
 	GSHUT    bool         // an Announce that carries GRACEFUL_SHUTDOWN (RFC 8326)

@@ -80,7 +80,7 @@ func TestASessionOffACable(t *testing.T) {
 	}
 	began := time.Now()
 	for i := range want {
-		want[i].From, want[i].To = pop.Addr(), transit.Addr()
+		want[i].From, want[i].To = pop, transit
 	}
 	// However TCP cuts it, and whatever it sends twice.
 	rapid.Check(t, func(t *rapid.T) {
@@ -105,7 +105,7 @@ func TestASessionOffACable(t *testing.T) {
 			at += n
 		}
 		take(frame(pop, transit, seq+uint32(len(said)), flagFIN, nil))
-		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 			t.Fatalf("events (-want +got):\n%s", diff)
 		}
 	})

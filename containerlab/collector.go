@@ -3,7 +3,7 @@ package containerlab
 import (
 	"context"
 
-	"github.com/catchment-net/catchment/labs/frr"
+	"github.com/catchment-net/catchment/labs/collector"
 )
 
 // Routers that are FRR tell their best paths by BGP, over the management network, to a collector in the runner:
@@ -12,16 +12,16 @@ import (
 
 // collect asks every router that is FRR until ctx is done.
 func (l *Lab) collect(ctx context.Context) error {
-	o := frr.CollectorOptions{Plan: l.plan, RouterID: l.folder.Mgmt.Addr().Next(), OnChange: l.changed, Logger: l.o.Logger}
+	o := collector.Options{Plan: l.plan, RouterID: l.folder.Mgmt.Addr().Next(), OnChange: l.changed, Logger: l.o.Logger}
 	for _, c := range l.folder.nodes {
 		if c.frr {
-			o.Routers = append(o.Routers, frr.Collected{Name: c.name, ASN: c.machine.ASN, Address: c.mgmt})
+			o.Routers = append(o.Routers, collector.Router{Name: c.name, ASN: c.machine.ASN, Address: c.mgmt})
 		}
 	}
 	if len(o.Routers) == 0 {
 		return nil
 	}
-	c, err := frr.NewCollector(o)
+	c, err := collector.New(o)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@
 package containerlab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -19,6 +20,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/layout"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -73,6 +75,8 @@ func Render(o Options) (*Folder, error) {
 	}
 	switch o.Router {
 	case "", Ours, FRR:
+	case topology.BIRD:
+		return nil, noBIRD()
 	default:
 		return nil, fmt.Errorf("router %q: want %s or %s", o.Router, Ours, FRR)
 	}
@@ -81,6 +85,9 @@ func Render(o Options) (*Folder, error) {
 	}
 	if !f.Mgmt.Addr().Is4() || f.Mgmt.Bits() != 24 || f.Mgmt.Masked() != f.Mgmt {
 		return nil, fmt.Errorf("management network %v: want an IPv4 /24, such as %v", f.Mgmt, mgmtOf(f.Name))
+	}
+	if err := o.routable(); err != nil {
+		return nil, err
 	}
 	var err error
 	if f.Plan, err = layout.New(o.Topology); err != nil {
@@ -103,6 +110,21 @@ func Render(o Options) (*Folder, error) {
 	f.Files["Makefile"] = []byte(f.makefile())
 	f.Files[".gitignore"] = []byte("/clab-" + f.Name + "/\n/." + f.TopologyFile() + ".bak\n")
 	return f, nil
+}
+
+// routable reports what the routers cannot do in containers, as a *labs.CannotError.
+func (o *Options) routable() error {
+	software := func(n *topology.Network) string { return cmp.Or(o.Router, n.Router) }
+	for _, n := range o.Topology.Internet.Networks {
+		if software(n) == topology.BIRD {
+			return noBIRD()
+		}
+	}
+	return labs.Routable(o.Topology, software)
+}
+
+func noBIRD() error {
+	return &labs.CannotError{What: "run BIRD in a container: nobody publishes an image of it that we know", Fix: "use --runner netns, or --router frr"}
 }
 
 // mgmtOf spreads labs over 172.28.0.0/16, so that two of them rarely want the same network.

@@ -132,7 +132,8 @@ func TestRenderRefuses(t *testing.T) {
 		expect string
 	}{
 		{"a name that containers cannot have", func(o *Options) { o.Name = "my lab" }, `lab name "my lab"`},
-		{"an unknown router", func(o *Options) { o.Router = "bird" }, `router "bird": want ours or frr`},
+		{"an unknown router", func(o *Options) { o.Router = "quagga" }, `router "quagga": want ours or frr`},
+		{"BIRD", func(o *Options) { o.Router = "bird" }, "cannot run BIRD in a container"},
 		{"a management network of another size", func(o *Options) { o.Mgmt.UnmarshalText([]byte("10.0.0.0/16")) }, "want an IPv4 /24"}, //nolint:errcheck // it parses
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -134,6 +134,26 @@ type CannotError struct {
 	Fix  string // "use --runner netns"
 }
 
+// Routable reports what routers of ours cannot do in a topology whose networks have routers of the given software: two
+// routers of one AS speak iBGP, which ours do not. The error is a *CannotError.
+func Routable(t *topology.Topology, software func(*topology.Network) string) error {
+	for _, l := range t.Internet.Links {
+		a, b := t.Network(l.A), t.Network(l.B)
+		if a == nil || b == nil || a.ASN != b.ASN {
+			continue
+		}
+		for _, n := range []*topology.Network{a, b} {
+			if software(n) == topology.Ours {
+				return &CannotError{
+					What: fmt.Sprintf("speak iBGP over %q with %q as a router of ours, which knows other networks only", l.Name(), n.Name),
+					Fix:  "use --runner netns with `router: frr` or `router: bird` for both",
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func (e *CannotError) Error() string { return "cannot " + e.What + "; " + e.Fix }
 
 // Load is one kind of request that clients send.

@@ -23,7 +23,7 @@ func (r *reader) internet(v conf.Value) {
 	f := v.Fields("router", "networks", "resolvers", "nameservers", "origins", "links")
 	r.t.Internet.Router = Ours
 	if s := f.Get("router"); s.Exists() {
-		r.t.Internet.Router = s.Enum(FRR, Ours)
+		r.t.Internet.Router = s.Enum(FRR, BIRD, Ours)
 	}
 	for _, e := range f.Get("networks").Entries() {
 		if n := r.network(e); n != nil {
@@ -48,7 +48,24 @@ func (r *reader) internet(v conf.Value) {
 			r.links = append(r.links, declared{l, e.Key})
 		}
 	}
+	r.sameASN()
 	r.circles()
+}
+
+// pair is two networks with one AS number, the later one first.
+type pair struct{ later, former named }
+
+// sameASN reports networks with one AS number that are not two routers of one AS, which speak iBGP with each other.
+func (r *reader) sameASN() {
+	for _, p := range r.pairs {
+		joined := slices.ContainsFunc(r.links, func(d declared) bool {
+			return d.link.Relation == Peering && (d.link.A == p.later.kind && d.link.B == p.former.kind || d.link.A == p.former.kind && d.link.B == p.later.kind)
+		})
+		if !joined {
+			p.later.at.Fail(fmt.Sprintf("network %q has the asn of %q at %s", p.later.kind, p.former.kind, p.former.at.Pos()),
+				fmt.Sprintf("give each network its own, or link them: `%s -- %s` makes them two routers of one AS", p.former.kind, p.later.kind))
+		}
+	}
 }
 
 func (r *reader) network(e conf.Entry) *Network {
@@ -60,19 +77,19 @@ func (r *reader) network(e conf.Entry) *Network {
 		At:   readPlace(f.Need("at", "write where it is: an IATA city code such as FRA")),
 	}
 	if n.Router = r.t.Internet.Router; f.Get("router").Exists() {
-		n.Router = f.Get("router").Enum(FRR, Ours)
+		n.Router = f.Get("router").Enum(FRR, BIRD, Ours)
 	}
 	if asks := f.Get("resolver"); asks.Exists() {
 		r.asks = append(r.asks, ask{n, asks})
 	}
-	if before, used := r.asns[n.ASN]; used {
-		f.Get("asn").Fail(fmt.Sprintf("network %q has the asn of %q at %s", name, before.kind, before.at.Pos()), "give each network its own")
+	for _, before := range r.asns[n.ASN] {
+		r.pairs = append(r.pairs, pair{named{name, f.Get("asn")}, before})
 	}
 	if n.ASN != 0 {
 		if n.ASN == r.t.ASN {
 			f.Get("asn").Fail(fmt.Sprintf("network %q has our own asn %d", name, n.ASN), "give it another: the Internet around us is made of other networks")
 		}
-		r.asns[n.ASN] = named{name, f.Get("asn")}
+		r.asns[n.ASN] = append(r.asns[n.ASN], named{name, f.Get("asn")})
 	}
 	n.Users = f.Get("users").Float(0, math.Inf(1))
 	n.Prefixes = r.prefixes(fmt.Sprintf("network %q", name), f.Get("prefixes"))

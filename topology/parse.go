@@ -36,7 +36,7 @@ func Read(doc *conf.Doc) *Topology {
 	if !root.Exists() {
 		return t
 	}
-	r := &reader{t: t, names: map[string]named{}, networks: map[string]*Network{}, asns: map[uint32]named{}, hosts: map[string]named{}}
+	r := &reader{t: t, names: map[string]named{}, networks: map[string]*Network{}, asns: map[uint32][]named{}, hosts: map[string]named{}}
 	f := root.Fields("asn", "anycast", "pops", "health", "drain", "internet")
 	t.ASN = r.asn(f.Need("asn", "write your AS number: `asn: 64500`"))
 	r.anycast(f.Need("anycast", "write `anycast: {prefixes: [192.0.2.0/24]}`"))
@@ -56,7 +56,8 @@ type reader struct {
 	t        *Topology
 	names    map[string]named // POPs, nodes, networks and resolvers share one name space: links and drills use it
 	networks map[string]*Network
-	asns     map[uint32]named // of networks
+	asns     map[uint32][]named // of networks
+	pairs    []pair
 	hosts    map[string]named // origins and name servers of others
 	minPOPs  conf.Value
 	asks     []ask

@@ -115,7 +115,7 @@ type Health struct {
 
 // Internet is the world around the network, which only labs and predictions read.
 type Internet struct {
-	Router      string // Ours or FRR: the software of the networks' routers where a runner has a choice
+	Router      string // Ours, FRR or BIRD: the software of the networks' routers where a runner has a choice
 	Networks    []*Network
 	Resolvers   []*Resolver
 	NameServers []*NameServer
@@ -127,6 +127,7 @@ type Internet struct {
 const (
 	Ours    = "ours"
 	FRR     = "frr"     // routers
+	BIRD    = "bird"    // routers
 	Unbound = "unbound" // resolvers
 )
 
@@ -137,7 +138,7 @@ type Network struct {
 	At       Place
 	Users    float64 // weight; 0 for a network without clients
 	Prefixes []netip.Prefix
-	Router   string    // Ours or FRR; its own or Internet.Router
+	Router   string    // Ours, FRR or BIRD; its own or Internet.Router
 	Resolver *Resolver // whom its clients ask; nil: each asks the authoritative servers itself, with ECS
 }
 

@@ -49,16 +49,19 @@ func runnerFlag(cmd *cobra.Command, kind *string) {
 }
 
 func routerFlag(cmd *cobra.Command, software *string) {
-	cmd.Flags().StringVar(software, "router", "", "what routes where a runner has a choice: ours or frr (default: what the topology says)")
+	cmd.Flags().StringVar(software, "router", "", "what routes where a runner has a choice: ours, frr or bird (default: what the topology says)")
 }
+
+// foreign is how people call the software of routers that others wrote.
+var foreign = map[string]string{topology.FRR: "FRR", topology.BIRD: "BIRD"} //nolint:gochecknoglobals // a constant table
 
 // wantRouter checks the wanted software of the routers.
 func wantRouter(kind, software string) error {
-	if software != "" && software != topology.Ours && software != topology.FRR {
-		return fmt.Errorf("router %q: want %s or %s", software, topology.Ours, topology.FRR)
+	if software != "" && software != topology.Ours && software != topology.FRR && software != topology.BIRD {
+		return fmt.Errorf("router %q: want %s, %s or %s", software, topology.Ours, topology.FRR, topology.BIRD)
 	}
-	if software == topology.FRR && kind == "local" {
-		return &labs.CannotError{What: "run FRR in a local lab, whose routers are in the runner", Fix: "use --runner netns"}
+	if name := foreign[software]; name != "" && kind == "local" {
+		return &labs.CannotError{What: "run " + name + " in a local lab, whose routers are in the runner", Fix: "use --runner netns"}
 	}
 	return nil
 }

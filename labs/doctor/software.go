@@ -15,7 +15,7 @@ func (e *examiner) software() {
 	}{
 		{"FRR", []string{"bgpd"}, "frr", "routers of a lab with router: frr"},
 		{"zebra", []string{"zebra"}, "frr", "FRR's routes in the kernel"},
-		{"BIRD", []string{"bird"}, "bird2", "a router to compare with"},
+		{"BIRD", []string{"bird"}, "bird2", "routers of a lab with router: bird"},
 		{"unbound", []string{"unbound"}, "unbound", "resolvers of a lab with resolver: unbound"},
 		{"dig", []string{"dig", "kdig"}, "dnsutils", "lab dig"},
 		{"kdig", []string{"kdig"}, "knot-dnsutils", "the same over TLS, and with client subnets"},

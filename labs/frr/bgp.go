@@ -6,11 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/catchment-net/catchment/labs/collector"
 	"github.com/catchment-net/catchment/labs/layout"
 )
 
-// collector is what the collector is to a network: it hears everything and says nothing.
-const collector layout.Relation = "collector"
+// listener is what the collector is to a network: it hears everything and says nothing.
+const listener layout.Relation = "collector"
 
 // router is a machine's BGP as FRR is told of it.
 type router struct {
@@ -27,7 +28,8 @@ type session struct {
 	asn       uint32
 	relation  layout.Relation // what the neighbour is to us
 	prepend   int
-	nextHop6  netip.Addr // ours on the link
+	nextHop4  netip.Addr // ours on the link
+	nextHop6  netip.Addr // the same for IPv6
 	byDefault bool       // it is told a default route: a POP node holds no full table
 	place     int        // of a POP's node: the POP's rank among those that are equally far; else 0
 	passive   bool
@@ -41,12 +43,12 @@ func newRouter(o Options) *router {
 	for _, i := range m.Interfaces {
 		far := i.Peer.Machine
 		r.sessions = append(r.sessions, session{
-			peer: far.Name, addr: i.Peer.V4, asn: far.ASN, relation: i.Relation, prepend: i.Prepend, nextHop6: i.V6,
+			peer: far.Name, addr: i.Peer.V4, asn: far.ASN, relation: i.Relation, prepend: i.Prepend, nextHop4: i.V4, nextHop6: i.V6,
 			byDefault: i.Default, place: ranks[far.Node], bfd: i.BFD,
 		})
 	}
 	if o.Collector.IsValid() {
-		s := session{peer: "collector", addr: o.Collector, asn: CollectorASN, relation: collector, passive: o.CollectorDials}
+		s := session{peer: "collector", addr: o.Collector, asn: collector.ASN, relation: listener, passive: o.CollectorDials}
 		if len(m.Interfaces) > 0 {
 			s.nextHop6 = m.Interfaces[0].V6 // the way to the collector has no IPv6, and a path needs some next hop
 		}
@@ -120,7 +122,7 @@ func (s *session) in() string {
 }
 
 func (s *session) out() string {
-	if s.relation == collector {
+	if s.relation == listener {
 		return "TO-COLLECTOR"
 	}
 	return "TO-" + s.peer
@@ -149,8 +151,12 @@ func (r *router) policies(p *printer) {
 // The metric tells POPs apart: FRR shares the load among paths that are equal up to the router id, which the nodes of
 // one POP should do and two POPs must not, since then a client would land at both.
 func (s *session) incoming(p *printer, mark string) {
-	if s.relation == collector {
+	if s.relation == listener {
 		p.line("route-map %s deny 10\nexit\n!", s.in())
+		return
+	}
+	if s.relation == layout.Internal { // what the other router of the AS has weighed; ours come first among equals
+		p.line("route-map %s permit 10\n set metric %d\n set ipv6 next-hop prefer-global\nexit\n!", s.in(), internalMetric)
 		return
 	}
 	set := func(pref int) {
@@ -172,15 +178,24 @@ func (s *session) incoming(p *printer, mark string) {
 	set(localPref(s.relation))
 }
 
-// outgoing decides what a neighbour hears: customers and the collector everything, others what is marked.
+// internalMetric puts a path that another router of the AS has told behind all that neighbours have.
+const internalMetric = 1 << 16
+
+// outgoing decides what a neighbour hears: customers, other routers of the AS and the collector everything, others what is
+// marked.
 func (s *session) outgoing(p *printer, asn uint32) {
 	p.line("route-map %s permit 10", s.out())
 	if s.relation == layout.Peer || s.relation == layout.Provider {
 		p.line(" match large-community OWN")
 	}
-	p.line(" set large-comm-list OWN delete")
+	if s.relation != layout.Internal {
+		p.line(" set large-comm-list OWN delete")
+	}
 	if s.prepend > 0 {
 		p.line(" set as-path prepend%s", strings.Repeat(fmt.Sprintf(" %d", asn), s.prepend))
+	}
+	if s.relation == layout.Internal { // next-hop-self leaves a next hop of 169.254.0.0/16 as it is
+		p.line(" set ip next-hop %s", s.nextHop4)
 	}
 	if s.nextHop6.IsValid() {
 		p.line(" set ipv6 next-hop global %s", s.nextHop6)

@@ -1,7 +1,7 @@
-// Package frr writes the configuration of a network's router that is FRR, and understands what such a router says of its
-// best paths. It starts nothing but a listener: a runner starts FRR, in a namespace or in a container.
+// Package frr writes the configuration of a network's router that is FRR. It starts nothing: a runner starts FRR, in a
+// namespace or in a container.
 //
-//	layout.Machine ──► frr.conf ──► zebra, bgpd, bfdd ── BGP ──► Collector ──► router.Change, as from our own routers
+//	layout.Machine ──► frr.conf ──► zebra, bgpd, bfdd ── BGP ──► labs/collector
 package frr
 
 import (
@@ -23,9 +23,6 @@ type Options struct {
 	// CollectorDials says that the collector connects; else the router does.
 	CollectorDials bool
 }
-
-// CollectorASN is the collector's, the last of the private ones (RFC 6996).
-const CollectorASN = 4294967294
 
 // printer takes lines.
 type printer struct{ strings.Builder }

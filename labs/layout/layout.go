@@ -31,7 +31,7 @@ type Machine struct {
 	Network  *topology.Network // nil for a node
 	ASN      uint32
 	RouterID netip.Addr
-	Software string // of a network's router: "ours" or "frr"; "" for a node
+	Software string // of a network's router: "ours", "frr" or "bird"; "" for a node
 
 	// Own are the addresses on the loopback interface: a node's unicast ones and the anycast ones; the first host of
 	// a network's prefixes, and those of its origins, name servers and resolvers.
@@ -66,6 +66,7 @@ const (
 	Customer Relation = "customer"
 	Peer     Relation = "peer"
 	Provider Relation = "provider"
+	Internal Relation = "internal" // another router of the same AS: they speak iBGP
 )
 
 // Wire is one cable.
@@ -150,6 +151,9 @@ func (p *Plan) wire(l *topology.Link, a, b *Machine) {
 	if l.Relation == topology.Transit {
 		w.A.Relation, w.B.Relation = Provider, Customer
 		w.B.Default = a.Node != nil
+	}
+	if a.ASN == b.ASN {
+		w.A.Relation, w.B.Relation = Internal, Internal
 	}
 	w.A.Prepend = l.Prepend
 	w.A.BFD, w.B.BFD = l.BFD, l.BFD

@@ -101,6 +101,23 @@ func TestAddressesAreUnique(t *testing.T) {
 	}
 }
 
+// Two routers of one AS are neither customer nor provider of each other.
+func TestRoutersOfOneAS(t *testing.T) {
+	topo, err := topology.Parse("topology.yaml", []byte(strings.Replace(small, "    berlin: {", "    arc2: {asn: 64496, at: NYC}\n    berlin: {", 1)+"    arc -- arc2: {}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(topo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range p.Machine("arc2").Interfaces {
+		if i.Relation != Internal || i.Peer.Relation != Internal {
+			t.Errorf("arc is a %s to arc2, and arc2 a %s to arc; want %s", i.Relation, i.Peer.Relation, Internal)
+		}
+	}
+}
+
 func TestFindLink(t *testing.T) {
 	topo := plan(t).Topology
 	for _, name := range []string{"ams -> arc", "arc -> ams", "arc ams", "ams -- arc"} {

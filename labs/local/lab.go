@@ -102,7 +102,10 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 // up does what Up promises; what it has begun is recorded in l, so that Down can end it.
 func (l *Lab) up(ctx context.Context) error {
 	began := time.Now()
-	var err error
+	err := labs.Routable(l.topo, func(*topology.Network) string { return topology.Ours })
+	if err != nil {
+		return err
+	}
 	if l.state, err = runner.Claim(l.o.Root, l.o.Name); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type taps struct {
 // tap is one capture: it writes packets as they come and drops what its reader is too slow for.
 type tap struct {
 	packets chan captured
+	want    func(frame []byte) bool // nil wants all
 }
 
 type captured struct {
@@ -39,6 +40,9 @@ func (t *taps) send(at time.Time, frame []byte) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, one := range t.all {
+		if one.want != nil && !one.want(frame) {
+			continue
+		}
 		select {
 		case one.packets <- captured{at, slices.Clone(frame)}:
 		default:

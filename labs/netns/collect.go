@@ -11,12 +11,12 @@ import (
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
 
-	"github.com/catchment-net/catchment/labs/frr"
+	"github.com/catchment-net/catchment/labs/collector"
 	"github.com/catchment-net/catchment/labs/router"
 	"github.com/catchment-net/catchment/topology"
 )
 
-// Routers that are FRR tell their best paths by BGP, over a cable of their own, to a collector in the runner:
+// Routers that are FRR or BIRD tell their best paths by BGP, over a cable of their own, to a collector in the runner:
 //
 //	FRR mgmt0 169.254.255.253 ── dials ──► 169.254.255.252 m0 collector ──► router.Change, as from our own routers
 //
@@ -24,11 +24,11 @@ import (
 // leads over them, and nobody announces them.
 const collectorInterface = "mgmt0"
 
-// makeCollectorCables joins every router that is FRR to the runner.
+// makeCollectorCables joins every router that is not ours to the runner.
 func (l *Lab) makeCollectorCables(h *netlink.Handle) error {
 	n := 0
 	for _, plan := range l.plan.Machines {
-		if plan.Software != topology.FRR {
+		if plan.Software != topology.FRR && plan.Software != topology.BIRD {
 			continue
 		}
 		m := l.machines[plan.Name]
@@ -88,17 +88,17 @@ func (m *machine) routeHosts() error {
 	return nil
 }
 
-// collect listens for the routers that are FRR until ctx is done.
+// collect listens for the routers that are not ours until ctx is done.
 func (l *Lab) collect(ctx context.Context) error {
-	o := frr.CollectorOptions{Plan: l.plan, OnChange: l.changed, Logger: l.o.Logger}
+	o := collector.Options{Plan: l.plan, OnChange: l.changed, Logger: l.o.Logger}
 	for _, plan := range l.plan.Machines {
 		if m := l.machines[plan.Name]; m.collector.IsValid() {
 			o.RouterID = m.collector
 			o.Listen = append(o.Listen, netip.AddrPortFrom(m.collector, topology.PortBGP))
-			o.Routers = append(o.Routers, frr.Collected{Name: m.Name, ASN: m.ASN, Address: m.collector.Next(), Local: m.collector})
+			o.Routers = append(o.Routers, collector.Router{Name: m.Name, ASN: m.ASN, Address: m.collector.Next(), Local: m.collector})
 		}
 	}
-	c, err := frr.NewCollector(o)
+	c, err := collector.New(o)
 	if err != nil {
 		return err
 	}

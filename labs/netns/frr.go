@@ -16,7 +16,6 @@ import (
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/labs/frr"
 	"github.com/catchment-net/catchment/labs/runner"
-	"github.com/catchment-net/catchment/topology"
 )
 
 // A network whose router is FRR runs Debian's zebra and bgpd in the network's namespace, in the foreground, with every
@@ -36,16 +35,6 @@ const frrScratch = "/var/tmp/frr"
 
 // frrReady bounds how long zebra may take until it listens.
 const frrReady = 20 * time.Second
-
-// hasFRR says whether any router of the lab is FRR.
-func (l *Lab) hasFRR() bool {
-	for _, m := range l.plan.Machines {
-		if m.Software == topology.FRR {
-			return true
-		}
-	}
-	return false
-}
 
 // prepareFRR finds FRR's daemons and gives them a place for the files that they write wherever they run. The error is a
 // *labs.CannotError.
@@ -74,10 +63,7 @@ func (l *Lab) joinVtyGroup() error {
 	if err := os.WriteFile(file, withRoot(text), 0o644); err != nil {
 		return fmt.Errorf("write groups: %w", err)
 	}
-	if err := unix.Mount(file, "/etc/group", "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount groups: %w", err)
-	}
-	return nil
+	return l.mount(file, "/etc/group", "", unix.MS_BIND, "")
 }
 
 // vtyGroup is what distributions build FRR with.
@@ -132,8 +118,8 @@ func (l *Lab) hideFolder(dir string) error {
 			}
 		}
 	}
-	if err := unix.Mount("catchment-lab", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,size=64m"); err != nil {
-		return fmt.Errorf("hide %q from FRR: %w", dir, err)
+	if err := l.mount("catchment-lab", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,size=64m"); err != nil {
+		return fmt.Errorf("hide a folder from FRR: %w", err)
 	}
 	return nil
 }

@@ -32,7 +32,8 @@ import (
 	"github.com/catchment-net/catchment/topology"
 )
 
-// Options says what to bring up. All but Doors, Env, Router, Progress and Logger are required.
+// Options says what to bring up. All but Doors, Env, Router, Progress, Guests, Alone and
+// Logger are required.
 type Options struct {
 	Dir      string         // the lab's folder
 	Name     string         // what to call it
@@ -40,10 +41,18 @@ type Options struct {
 	Binary   string         // the catchment binary, for nodes and routers
 	Doors    []runner.Doors // the host's sockets by which people reach the users, in file order; none are opened here
 	Env      []string       // added to the nodes' environment
-	Router   string         // Ours or FRR for every network; "" leaves it to the topology
+	Router   string         // Ours, FRR or BIRD for every network; "" leaves it to the topology
 	Split    bool           // each node as three processes (bgpd, dnsd, popd) that the link joins
 	Progress func(string)   // one line a step that takes a while; nil is silent
-	Logger   *slog.Logger   // nil discards
+
+	// Guests are processes that run on the machine of a POP's node beside our node, with their files in dir; nil means
+	// none.
+	Guests func(m *layout.Machine, dir string) ([]runner.Process, error)
+	// Alone has the guests run in the place of our nodes. Such a lab counts as up when all has been started: only who
+	// brought the guests knows when they are ready.
+	Alone bool
+
+	Logger *slog.Logger // nil discards
 }
 
 // upTimeout bounds how long a lab may take to converge.
@@ -65,6 +74,8 @@ type Lab struct {
 	children []*runner.Child // routers, and resolvers in software of others
 	unbounds map[*topology.Resolver]*runner.Child
 	frr      string // the folder of FRR's daemons
+	mounts   []string
+	bird     string // BIRD's program
 	bests    *runner.Bests
 	world    *runner.World
 	since    time.Time
@@ -128,10 +139,8 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.nameHosts(); err != nil {
 		return err
 	}
-	if l.hasFRR() {
-		if err := l.prepareFRR(); err != nil {
-			return err
-		}
+	if err := l.prepareRouters(); err != nil {
+		return err
 	}
 	if l.home, err = thisNamespace(); err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
@@ -153,8 +162,10 @@ func (l *Lab) up(ctx context.Context) error {
 	if err := l.start(life); err != nil {
 		return err
 	}
-	if err := l.nodes.Converge(ctx, l.missing); err != nil {
-		return err
+	if !l.o.Alone {
+		if err := l.nodes.Converge(ctx, l.missing); err != nil {
+			return err
+		}
 	}
 	l.bests.Stand()
 	l.since = time.Now()
@@ -246,8 +257,11 @@ func (l *Lab) Exec(ctx context.Context, name string, argv []string, stdout, stde
 	if err != nil {
 		return err
 	}
-	if m.Software == topology.FRR && argv[0] == "vtysh" {
+	switch {
+	case m.Software == topology.FRR && argv[0] == "vtysh":
 		cmd.Args = append([]string{"vtysh", "--vty_socket", l.frrFolder(m)}, argv[1:]...)
+	case m.Software == topology.BIRD && argv[0] == "birdc":
+		cmd.Args = append([]string{"birdc", "-s", l.birdSocket(m)}, argv[1:]...)
 	}
 	if m.Node != nil {
 		cmd.Dir = l.state.Node(name)
@@ -273,6 +287,7 @@ func (l *Lab) Down(context.Context) error {
 			l.cancel()
 		}
 		l.parts.Wait()
+		errs = append(errs, l.unmount())
 		for _, m := range l.machines {
 			errs = append(errs, m.ns.close())
 		}

@@ -72,6 +72,12 @@ type lab struct {
 // up brings a lab up as a user, as that user would; args are more of its arguments.
 func up(t *testing.T, name string, uid int, args ...string) *lab {
 	t.Helper()
+	return upChanged(t, name, uid, nil, args...)
+}
+
+// upChanged brings a lab up after a change of its folder.
+func upChanged(t *testing.T, name string, uid int, change func(dir string) error, args ...string) *lab {
+	t.Helper()
 	file, err := catchment()
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +95,11 @@ func up(t *testing.T, name string, uid int, args ...string) *lab {
 	dir := filepath.Join(home, name)
 	if err := catalog.Extract(name, dir); err != nil {
 		t.Fatal(err)
+	}
+	if change != nil {
+		if err := change(dir); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Chown(home, uid, uid); err != nil {
 		t.Fatal(err)

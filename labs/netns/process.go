@@ -4,9 +4,11 @@ package netns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -75,8 +77,23 @@ func (l *Lab) nameHosts() error {
 	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("write hosts: %w", err)
 	}
-	if err := unix.Mount(file, "/etc/hosts", "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount hosts: %w", err)
+	return l.mount(file, "/etc/hosts", "", unix.MS_BIND, "")
+}
+
+// mount mounts something that goes with the lab, so that this process can bring up another one.
+func (l *Lab) mount(from, at, kind string, flags uintptr, data string) error {
+	if err := unix.Mount(from, at, kind, flags, data); err != nil {
+		return fmt.Errorf("mount %q: %w", at, err)
 	}
+	l.mounts = append(l.mounts, at)
 	return nil
+}
+
+// unmount takes away what mount has mounted.
+func (l *Lab) unmount() error {
+	var errs []error
+	for _, at := range slices.Backward(l.mounts) {
+		errs = append(errs, os.NewSyscallError("unmount "+at, unix.Unmount(at, unix.MNT_DETACH)))
+	}
+	return errors.Join(errs...)
 }

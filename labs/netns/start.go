@@ -78,7 +78,8 @@ func (l *Lab) serverOn(name string) (underlay.Net, error) {
 // startRouters starts the router of every network. FRR's two halves start one after the other, so all first ones start
 // before any second one.
 func (l *Lab) startRouters(ctx context.Context) error {
-	if l.hasFRR() {
+	frr, bird := l.routedBy(topology.FRR), l.routedBy(topology.BIRD)
+	if frr+bird > 0 {
 		if err := l.collect(ctx); err != nil {
 			return err
 		}
@@ -91,6 +92,8 @@ func (l *Lab) startRouters(ctx context.Context) error {
 			continue
 		case topology.FRR:
 			start, ofFRR = l.startZebra, append(ofFRR, m)
+		case topology.BIRD:
+			start = l.startBIRD
 		}
 		if err := start(m); err != nil {
 			return err
@@ -102,8 +105,11 @@ func (l *Lab) startRouters(ctx context.Context) error {
 		}
 	}
 	what := fmt.Sprintf("%d routers started", len(l.topo.Internet.Networks))
-	if len(ofFRR) > 0 {
-		what += fmt.Sprintf(", %d of them FRR", len(ofFRR))
+	if frr > 0 {
+		what += fmt.Sprintf(", %d of them FRR", frr)
+	}
+	if bird > 0 {
+		what += fmt.Sprintf(", %d of them BIRD", bird)
 	}
 	l.o.Progress(what)
 	return nil
@@ -172,6 +178,9 @@ func (l *Lab) readChanges(ctx context.Context, conn net.Conn) {
 
 // startNode prepares a node's folder and starts its process.
 func (l *Lab) startNode(ctx context.Context, m *machine) error {
+	if l.o.Alone {
+		return l.startGuests(m)
+	}
 	dir, err := l.nodes.Folder(m.Name)
 	if err != nil {
 		return err
@@ -189,7 +198,7 @@ func (l *Lab) startNode(ctx context.Context, m *machine) error {
 		return err
 	}
 	l.parts.Go(func() { l.nodes.Follow(ctx, m.Name) })
-	return nil
+	return l.startGuests(m)
 }
 
 // noMachine is the error about a machine that is not there.

@@ -1,4 +1,8 @@
-package frr
+// Package collector hears the best paths of a lab's routers that others wrote: a BGP neighbour of each of them that hears
+// everything and says nothing.
+//
+//	FRR, BIRD ── BGP ──► Collector ──► router.Change, as from our own routers
+package collector
 
 import (
 	"context"
@@ -13,34 +17,37 @@ import (
 	labrouter "github.com/catchment-net/catchment/labs/router"
 )
 
-// Collected is a router that the collector hears.
-type Collected struct {
+// ASN is the collector's, the last of the private ones (RFC 6996).
+const ASN = 4294967294
+
+// Router is one that the collector hears.
+type Router struct {
 	Name    string
 	ASN     uint32
 	Address netip.Addr // where the router speaks
 	Local   netip.Addr // where the collector does; the zero Addr lets the kernel choose
 }
 
-// CollectorOptions configures a Collector. All but Listen and Logger are required.
-type CollectorOptions struct {
+// Options configures a Collector. All but Listen and Logger are required.
+type Options struct {
 	Plan     *layout.Plan
 	RouterID netip.Addr
-	Routers  []Collected
+	Routers  []Router
 	Listen   []netip.AddrPort       // where the routers connect; empty means that the collector does
 	OnChange func(labrouter.Change) // in order, from one goroutine; must not block
 	Logger   *slog.Logger           // nil discards
 }
 
-// Collector hears the best paths of routers that are FRR. What a router sends it is its best path, and nothing else.
+// Collector hears the best paths of routers. What a router sends it is its best path, and nothing else.
 type Collector struct {
-	o       CollectorOptions
+	o       Options
 	speaker *speaker.Speaker
 }
 
-// NewCollector checks the options and starts nothing.
-func NewCollector(o CollectorOptions) (*Collector, error) {
+// New checks the options and starts nothing.
+func New(o Options) (*Collector, error) {
 	c := &Collector{o: o}
-	s := speaker.Options{ASN: CollectorASN, RouterID: o.RouterID, Listen: o.Listen, OnUpdate: c.heard, Logger: o.Logger}
+	s := speaker.Options{ASN: ASN, RouterID: o.RouterID, Listen: o.Listen, OnUpdate: c.heard, Logger: o.Logger}
 	for _, r := range o.Routers {
 		s.Neighbors = append(s.Neighbors, speaker.Neighbor{
 			Name: r.Name, Address: r.Address, ASN: r.ASN, Local: r.Local, Passive: len(o.Listen) > 0,
@@ -104,6 +111,11 @@ func via(m *layout.Machine, c labrouter.Change) string {
 	for _, i := range m.Interfaces {
 		far := i.Peer.Machine
 		if len(c.ASPath) > 0 && far.ASN == c.ASPath[0] && (far.Node == nil || far.Node.POP.Index == c.POPIndex) {
+			return far.Name
+		}
+	}
+	for _, i := range m.Interfaces { // the other router of the same AS, which adds no AS to the path
+		if far := i.Peer.Machine; len(c.ASPath) > 0 && far.ASN == m.ASN {
 			return far.Name
 		}
 	}

@@ -1,0 +1,139 @@
+//go:build linux
+
+// Command bgp measures how fast anycast routes are withdrawn, and what planned work costs, with our speakers and with those
+// of others, in labs on network namespaces: a client network, a transit that is FRR or BIRD, and two POPs or three.
+//
+//	client ── cable ── transit (FRR or BIRD) ──┬── cable ── best: service, speaker under test
+//	                                           └── cable ── next: the same
+//
+// A trial has one fault. What is timed are frames on the cables and the client's answers, on the clock of one process. It
+// needs root, Linux, and Debian's frr, bird2, exabgp and curl for the rows that name them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/catchment-net/catchment/labs/netns"
+)
+
+// options are the flags.
+type options struct {
+	binary   string // catchment
+	rows     []string
+	transits []string
+	trials   int
+	long     bool
+	json     string
+	bfd      bool
+	speakers string
+	verbose  bool
+	inside   bool
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == respondCommand {
+		exit(respond(os.Args[2:]))
+	}
+	o, err := parse(os.Args[1:])
+	if err != nil {
+		exit(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if !o.inside {
+		exit(again(ctx))
+	}
+	exit(run(ctx, o))
+}
+
+func exit(err error) {
+	var status *exec.ExitError
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case errors.As(err, &status):
+		os.Exit(status.ExitCode())
+	}
+	fmt.Fprintln(os.Stderr, "bgp:", err)
+	os.Exit(1)
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	var rows, transits string
+	f := flag.NewFlagSet("bgp", flag.ContinueOnError)
+	f.StringVar(&o.binary, "binary", "bin/catchment", "the catchment to measure")
+	f.StringVar(&rows, "rows", "", "which rows, as death,hang; empty for all but those of -long. Known: "+strings.Join(rowNames(), ", "))
+	f.StringVar(&transits, "transits", "bird,frr", "what the transit is")
+	f.IntVar(&o.trials, "trials", 10, "of each row")
+	f.BoolVar(&o.bfd, "bfd", false, "row blackhole with BFD on the path; without, the hold time of 9 s finds it")
+	f.BoolVar(&o.long, "long", false, "also the rows of many minutes: idle (2), saturated (10)")
+	f.StringVar(&o.speakers, "speakers", "", "only speakers whose names hold this, as exabgp")
+	f.StringVar(&o.json, "json", "", "file for the same as JSON")
+	f.BoolVar(&o.verbose, "v", false, "print each trial")
+	f.BoolVar(&o.inside, "inside", false, "for the program itself: it is in namespaces of its own")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.transits = strings.Split(transits, ",")
+	if rows != "" {
+		o.rows = strings.Split(rows, ",")
+	}
+	for _, t := range o.transits {
+		if t != "bird" && t != "frr" {
+			return o, fmt.Errorf("transit %q: want bird or frr", t)
+		}
+	}
+	if o.trials < 1 {
+		return o, fmt.Errorf("%d trials: want at least 1", o.trials)
+	}
+	var err error
+	if o.binary, err = filepath.Abs(o.binary); err != nil {
+		return o, err
+	}
+	return o, netns.Able(o.binary)
+}
+
+// again runs this program in namespaces of its own.
+func again(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, append(os.Args[1:], "-inside")...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	netns.Isolate(cmd)
+	return cmd.Run()
+}
+
+func run(ctx context.Context, o options) error {
+	if err := netns.Settle(); err != nil {
+		return err
+	}
+	t := newTable(o)
+	for _, r := range rows() {
+		if !r.wanted(o) {
+			continue
+		}
+		for _, transit := range r.transits(o) {
+			if err := r.measure(ctx, o, transit, t); err != nil {
+				if ctx.Err() != nil {
+					return errors.New("interrupted")
+				}
+				t.failed(r, transit, err)
+			}
+		}
+	}
+	return t.finish()
+}

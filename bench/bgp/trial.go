@@ -1,0 +1,108 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/catchment-net/catchment/bench/bgp/wire"
+	"github.com/catchment-net/catchment/labs"
+)
+
+// fault breaks something at the first POP.
+type fault func(ctx context.Context, c *scene) error
+
+// each does one thing to several processes at once.
+func each(verb labs.Verb) fault {
+	return func(ctx context.Context, c *scene) error {
+		errs := make([]error, len(c.speaker.victim))
+		var all sync.WaitGroup
+		for i, name := range c.speaker.victim {
+			all.Go(func() { errs[i] = c.do(ctx, verb, node(0)+"/"+name) })
+		}
+		all.Wait()
+		for _, err := range errs {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func everything(ctx context.Context, c *scene) error { return c.do(ctx, labs.Kill, "best") }
+
+func blackhole(ctx context.Context, c *scene) error { return c.do(ctx, labs.Blackhole, c.link(0)) }
+
+// outcome is what a trial found, in milliseconds from the fault, and requests lost.
+type outcome struct {
+	wire, first, lost []float64 // by family
+}
+
+// The limits of a trial.
+const (
+	movedWithin = 60 * time.Second // the slowest defaults take 25 s
+	rest        = 300 * time.Millisecond
+	before      = 20 * time.Millisecond // requests under way when the fault came count, too
+)
+
+// trial breaks something, waits until the second POP answers over both families, and counts. onWire says that a withdrawal
+// or the session's end is to be seen, which a path that swallows everything does not show.
+func (c *scene) trial(ctx context.Context, f fault, onWire bool) (outcome, error) {
+	began := time.Now()
+	if err := f(ctx, c); err != nil {
+		return outcome{}, err
+	}
+	err := c.await(ctx, movedWithin, func() string {
+		for i, l := range c.loads {
+			if onWire && c.records[0].gone(prefixes[i], began).IsZero() {
+				return fmt.Sprintf("%s is not withdrawn", prefixes[i])
+			}
+			if l.first(next, began).IsZero() {
+				return fmt.Sprintf("the second POP does not answer over %s", families[i])
+			}
+		}
+		return ""
+	})
+	if err != nil {
+		return outcome{}, err
+	}
+	sleep(ctx, rest)
+	var o outcome
+	now := time.Now().Add(-before)
+	for i, l := range c.loads {
+		lost, _ := l.lost(began.Add(-before), now)
+		o.lost = append(o.lost, float64(lost))
+		o.first = append(o.first, ms(l.first(next, began).Sub(began)))
+		if onWire {
+			o.wire = append(o.wire, ms(c.records[0].gone(prefixes[i], began).Sub(began)))
+		}
+	}
+	return o, nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// sleep lets time pass.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// withdrawals counts what the first POP has withdrawn since a time.
+func (c *scene) withdrawals(since time.Time) int {
+	n := 0
+	for _, e := range c.records[0].since(since) {
+		if e.Kind != wire.Announce {
+			n++
+		}
+	}
+	return n
+}

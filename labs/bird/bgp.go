@@ -39,10 +39,9 @@ func newRouter(o Options) *router {
 	ranks := rank(m)
 	for _, i := range m.Interfaces {
 		far := i.Peer.Machine
-		_, watched := o.BFD[i]
 		r.sessions = append(r.sessions, session{
 			name: i.Name, addr: i.Peer.V4, asn: far.ASN, relation: i.Relation, prepend: i.Prepend, nextHop6: i.V6,
-			isNode: far.Node != nil, byDefault: i.Default, rank: ranks[far], bfd: watched,
+			isNode: far.Node != nil, byDefault: i.Default, rank: ranks[far], bfd: i.BFD != 0,
 		})
 	}
 	if o.Collector.IsValid() {

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/catchment-net/catchment/labs/layout"
 )
@@ -19,14 +18,6 @@ type Options struct {
 	Machine *layout.Machine
 	// Collector is the address of the neighbour that hears everything and says nothing; the zero Addr means none.
 	Collector netip.Addr
-	// BFD watches the sessions over these interfaces (RFC 5880); empty for none.
-	BFD map[*layout.Interface]BFD
-}
-
-// BFD is how a session is watched.
-type BFD struct {
-	Interval   time.Duration // between two packets, both ways
-	Multiplier int           // packets that may be lost in a row, less one
 }
 
 // printer takes lines.
@@ -108,14 +99,13 @@ func everything(four bool) netip.Prefix {
 
 // watch has BFD on the interfaces that want it, in their order.
 func (p *printer) watch(o Options) {
-	if len(o.BFD) == 0 {
+	watched := slices.DeleteFunc(slices.Clone(o.Machine.Interfaces), func(i *layout.Interface) bool { return i.BFD == 0 })
+	if len(watched) == 0 {
 		return
 	}
 	p.line("protocol bfd {")
-	for _, i := range o.Machine.Interfaces {
-		if b, ok := o.BFD[i]; ok {
-			p.line("  interface %q { interval %d us; multiplier %d; };", i.Name, b.Interval.Microseconds(), b.Multiplier)
-		}
+	for _, i := range watched {
+		p.line("  interface %q { interval %d us; multiplier 3; };", i.Name, i.BFD.Microseconds())
 	}
 	p.line("}")
 }

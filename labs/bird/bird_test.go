@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -18,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// small has what makes a difference: a POP of two nodes and another beside it at one transit, a prepend, a peering, a
+// small has what makes a difference: a POP of two nodes and another beside it at one transit, a prepend, BFD, a peering, a
 // POP that buys transit and one that does not, two routers of one AS, both families.
 const small = `
 asn: 64500
@@ -38,7 +37,7 @@ internet:
     ams -> arc: {delay: 3ms, prepend: 2}
     nyc -> arc: {delay: 40ms}
     arc -- arc2: {delay: 40ms}
-    berlin -- nyc: {delay: 5ms}
+    berlin -- nyc: {delay: 5ms, bfd: 50ms}
     berlin -> arc: {delay: 5ms, prepend: 1}
 `
 
@@ -62,9 +61,6 @@ func confs(t *testing.T) map[string]string {
 	for _, name := range []string{"arc", "arc2", "berlin"} {
 		m := p.Machine(name)
 		o := Options{Machine: m, Collector: netip.MustParseAddr("169.254.255.252")}
-		if name == "berlin" {
-			o.BFD = map[*layout.Interface]BFD{m.Interfaces[0]: {Interval: 50 * time.Millisecond, Multiplier: 3}}
-		}
 		all[name] = Conf(o)
 	}
 	return all

@@ -92,8 +92,7 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 	timed, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	err := p.o.Target.ask(timed, p.o.Net, p.o.Timeout)
-	var shared sharedError
-	if errors.As(err, &shared) {
+	if shared, ok := errors.AsType[sharedError](err); ok {
 		err = nil
 		v.Shared = strings.ToValidUTF8(string(shared)[:min(len(shared), maxShared)], "")
 	}

@@ -49,10 +49,9 @@ var (
 
 // MarshalBinary encodes the record. A record that is over MaxRecord without any text is an error.
 func (r Record) MarshalBinary() ([]byte, error) {
-	var b []byte
 	for _, reason := range reasonSizes {
-		var err error
-		if b, err = r.append(nil, reason); err != nil {
+		b, err := r.append(nil, reason)
+		if err != nil {
 			return nil, err
 		}
 		if len(b) <= MaxRecord {
@@ -60,7 +59,8 @@ func (r Record) MarshalBinary() ([]byte, error) {
 		}
 	}
 	r.Receipts = nil // who waits for one stays where it is
-	if b, err := r.append(nil, 0); err != nil || len(b) <= MaxRecord {
+	b, err := r.append(nil, 0)
+	if err != nil || len(b) <= MaxRecord {
 		return b, err
 	}
 	return nil, fmt.Errorf("health record of node %q: %d bytes with %d claims and %d observations, want at most %d",

@@ -17,6 +17,7 @@ type talk struct {
 }
 
 func newTalk(t *testing.T, names ...string) *talk {
+	t.Helper()
 	k := &talk{t, epoch, map[string]*health.Fleet{}}
 	topo := network(1, 1, 1)
 	for _, n := range names {

@@ -134,7 +134,7 @@ func (t *Tracker) Started(now time.Time) Change {
 }
 
 // Observe takes a verdict. A bad one whose own timer fired late by more than half its timeout is discarded: the prober
-// starved, not the service. A late good one counts, since the service did answer.
+// starved, or the service did, and neither hangs. A late good one counts, since the service did answer.
 func (t *Tracker) Observe(now time.Time, v Verdict) Change {
 	return t.changing(func() {
 		if t.gone || !v.OK && v.Late > t.o.Timeout/2 {

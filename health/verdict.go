@@ -12,7 +12,8 @@ type Verdict struct {
 	Scheduled time.Time     // when the probe was to begin
 	Fired     time.Time     // when it did begin
 	Took      time.Duration // from Fired to the verdict
-	// Late is by how much the later of the probe's two timers (its beginning and its deadline) fired after its time.
-	// A large one means that the prober got no processor, so that a bad verdict says nothing about the service.
+	// Late is by how much the later of the probe's two timers (its beginning and its deadline) fired after its time, or
+	// how long the service itself waited for a processor, where that is known and longer. A large one means that one of
+	// them got no processor, so that a bad verdict does not say that the service hangs.
 	Late time.Duration
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,7 @@ type judge struct {
 type ownService struct {
 	tracker *health.Tracker
 	ready   bool               // its daemon listens
+	pid     int                // of its daemon; 0 where that is this process
 	stop    context.CancelFunc // of its prober; nil while there is none
 }
 
@@ -186,15 +188,15 @@ func (j *judge) take(now time.Time, s health.Service, c health.Change) {
 	j.onRecord()
 }
 
-// ready begins to probe a service whose daemon listens.
-func (j *judge) ready(s health.Service) {
+// ready begins to probe a service whose daemon listens. The daemon's process is pid, or ours if that is 0.
+func (j *judge) ready(s health.Service, pid int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	own := j.own[s]
 	if own.ready {
 		return
 	}
-	own.ready = true
+	own.ready, own.pid = true, pid
 	now := j.now()
 	j.take(now, s, own.tracker.Started(now))
 	j.publish()
@@ -206,7 +208,11 @@ func (j *judge) ready(s health.Service) {
 // probe starts the prober of an own service. Called with mu held.
 func (j *judge) probe(ctx context.Context, s health.Service, own *ownService) {
 	ctx, own.stop = context.WithCancel(ctx)
-	p := probe.New(probe.Options{Target: j.target(s, j.self), Interval: j.topo.Health.Interval, Timeout: j.topo.Health.Timeout, Net: j.net, Now: j.now, Logger: j.log})
+	o := probe.Options{Target: j.target(s, j.self), Interval: j.topo.Health.Interval, Timeout: j.topo.Health.Timeout, Net: j.net, Now: j.now, Logger: j.log}
+	if pid := own.pid; pid != 0 && pid != os.Getpid() {
+		o.Threads = func() probe.Threads { return probe.ReadThreads(pid) }
+	}
+	p := probe.New(o)
 	j.probers.Go(func() {
 		p.Run(ctx, func(v health.Verdict) {
 			j.change(func(now time.Time) {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catchment-net/catchment/health"
 )
 
@@ -120,6 +122,28 @@ func serveLink(ctx context.Context, conn net.Conn, box *mailbox, hear func(repor
 	cancel()
 	conn.Close()
 	sender.Wait()
+}
+
+// peerPID is the process at the other end of a unix connection, by the word of the kernel, which knows our PID namespace;
+// 0 where it does not say.
+func peerPID(conn net.Conn) int {
+	c, ok := conn.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	if err := raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	}); err != nil {
+		return 0
+	}
+	return pid
 }
 
 // refuse tells a daemon why it may not join. Nothing else has been sent on its connection.

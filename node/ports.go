@@ -55,7 +55,7 @@ func (h *hub) heard(s health.Service, r report) {
 	p.said = r
 	h.mu.Unlock()
 	if r.Ready && !was.Ready {
-		h.judge.ready(s)
+		h.judge.ready(s, r.Pid)
 	}
 	if r.Draining != was.Draining {
 		h.judge.draining(s, r.Draining, serviceName(s)+" is stopping")
@@ -127,7 +127,7 @@ func (h *hub) acceptLinks(ctx context.Context, l net.Listener) error {
 
 func (h *hub) serveLink(ctx context.Context, conn net.Conn) {
 	var service health.Service
-	box := newMailbox()
+	box, pid := newMailbox(), peerPID(conn)
 	_ = conn.SetReadDeadline(time.Now().Add(helloMax)) // the socket is open; a dead one is seen at the first read
 	hear := func(r report) error {
 		if service == "" {
@@ -139,6 +139,7 @@ func (h *hub) serveLink(ctx context.Context, conn net.Conn) {
 			service = r.Service
 			_ = conn.SetReadDeadline(time.Time{})
 		}
+		r.Pid = pid // as this process sees it
 		h.heard(service, r)
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 func chance(seed uint64, deaths bool, without rule) *sim {
 	s := newSim(seed, without, time.Duration(seed%4)*time.Millisecond, 1+int(seed/7%2), 1, 1)
 	s.loss = []float64{0, 0, 0.1}[seed%3]
-	limit := []time.Duration{2, 50, 300}[seed/3%3] * time.Millisecond
+	limit := []time.Duration{2 * time.Millisecond, 50 * time.Millisecond, 300 * time.Millisecond}[seed/3%3]
 	s.delay = func(*simNode, *simNode) time.Duration { return time.Duration(s.rnd.Int64N(int64(limit))) }
 	for range 10 + s.rnd.IntN(10) {
 		n, pop := s.nodes[s.rnd.IntN(len(s.nodes))], s.topo.POPs[s.rnd.IntN(len(s.topo.POPs))].Name

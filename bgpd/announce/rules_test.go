@@ -363,7 +363,7 @@ func TestALoneIllnessWaitsForOneRoundTrip(t *testing.T) {
 		s.soft(i)
 		began := s.now
 		s.run(second)
-		if took, want := s.nodes[i].left.Sub(began), []time.Duration{2, 2, 300}[i]*time.Millisecond; took != want {
+		if took, want := s.nodes[i].left.Sub(began), []time.Duration{2 * time.Millisecond, 2 * time.Millisecond, 300 * time.Millisecond}[i]; took != want {
 			t.Errorf("%s left after %v, want %v", s.nodes[i].Name, took, want)
 		}
 	}

@@ -339,13 +339,3 @@ func (s *sim) problem(kind, format string, args ...any) {
 		s.problems = append(s.problems, fmt.Sprintf("%s at %v: %s", kind, s.now.Sub(epoch), fmt.Sprintf(format, args...)))
 	}
 }
-
-// has reports whether a problem of the kind was met.
-func (s *sim) has(kind string) bool {
-	for _, p := range s.problems {
-		if strings.HasPrefix(p, kind) {
-			return true
-		}
-	}
-	return false
-}

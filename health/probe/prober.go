@@ -19,15 +19,22 @@ import (
 // Options configures a Prober. Target is required; the zero value of every other field is its default.
 type Options struct {
 	Target   Target
-	Interval time.Duration    // between the beginnings of two probes; 0 means 100 ms
-	Timeout  time.Duration    // for a whole probe; 0 means 80 % of Interval; never more than Interval
-	Net      underlay.Net     // nil means underlay.Host{}
-	Now      func() time.Time // nil means time.Now
-	Logger   *slog.Logger     // nil discards
+	Interval time.Duration // between the beginnings of two probes; 0 means 100 ms
+	Timeout  time.Duration // for a whole probe; 0 means 80 % of Interval; never more than Interval
+	// Threads reads the threads of the service's process, where that is another than ours. A bad verdict on a service
+	// that waited for a processor says as little as one of a prober that did. Nil means that nobody knows.
+	Threads func() Threads
+	Net     underlay.Net     // nil means underlay.Host{}
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil discards
 }
 
 // Prober asks one target again and again, one probe at a time.
-type Prober struct{ o Options }
+type Prober struct {
+	o       Options
+	threads Threads   // at the last verdict, if that was bad; for Run alone
+	at      time.Time // when they were read
+}
 
 // New returns a Prober; it asks nothing before Run.
 func New(o Options) *Prober {
@@ -47,7 +54,7 @@ func New(o Options) *Prober {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Prober{o}
+	return &Prober{o: o}
 }
 
 // Run probes at once and then every Interval, and calls fn with each verdict from its own goroutine, until ctx is done.
@@ -66,6 +73,7 @@ func (p *Prober) Run(ctx context.Context, fn func(health.Verdict)) {
 		if ctx.Err() != nil {
 			return
 		}
+		p.excuse(&v)
 		fn(v)
 		now := p.o.Now()
 		due = due.Add(p.o.Interval)
@@ -84,8 +92,7 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 	timed, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
 	err := p.o.Target.ask(timed, p.o.Net, p.o.Timeout)
-	var shared sharedError
-	if errors.As(err, &shared) {
+	if shared, ok := errors.AsType[sharedError](err); ok {
 		err = nil
 		v.Shared = strings.ToValidUTF8(string(shared)[:min(len(shared), maxShared)], "")
 	}
@@ -99,6 +106,20 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 		p.o.Logger.Debug("probe failed", "target", p.o.Target.name, "cause", v.Text, "took", v.Took, "late", v.Late)
 	}
 	return v
+}
+
+// excuse counts as lateness how long the service has waited for a processor since the last verdict, if both are bad: an
+// answer that is there in time needs no excuse, and so in quiet times nothing is read.
+func (p *Prober) excuse(v *health.Verdict) {
+	if v.OK || p.o.Threads == nil {
+		p.threads = nil
+		return
+	}
+	now, threads := p.o.Now(), p.o.Threads()
+	if p.threads != nil {
+		v.Late = max(v.Late, threads.starved(p.threads, now.Sub(p.at)))
+	}
+	p.threads, p.at = threads, now
 }
 
 // maxShared bounds the name of something shared, in bytes.

@@ -1,0 +1,109 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/underlay"
+)
+
+const ms = time.Millisecond
+
+func TestParseThread(t *testing.T) {
+	for _, tt := range []struct {
+		times, stat string
+		want        Thread
+		ok          bool
+	}{
+		{"1000000 2000000 7\n", "12 (popd) S 1 12", Thread{ms, 2 * ms, false}, true},
+		{"1000000 2000000 7\n", "12 (a) b) R) R 1 12", Thread{ms, 2 * ms, true}, true},
+		{"1000000 2000000 7\n", "12 (popd) T 1 12", Thread{ms, 2 * ms, false}, true},
+		{"", "12 (popd) S", Thread{}, false},
+		{"1 2 3", "12 popd", Thread{}, false},
+		{"1 2 3", "12 (popd)", Thread{}, false},
+	} {
+		if got, ok := parseThread([]byte(tt.times), []byte(tt.stat)); got != tt.want || ok != tt.ok {
+			t.Errorf("%q, %q: got %+v, %t", tt.times, tt.stat, got, ok)
+		}
+	}
+}
+
+func TestStarved(t *testing.T) {
+	before := Threads{1: {10 * ms, 5 * ms, false}, 2: {0, 0, true}}
+	for _, tt := range []struct {
+		what string
+		now  Threads
+		want time.Duration
+	}{
+		{"asleep", Threads{1: {10 * ms, 5 * ms, false}, 2: {0, 0, false}}, 0},
+		{"stopped, after it was asked", Threads{1: {10 * ms, 6 * ms, false}}, ms},
+		{"has waited", Threads{1: {11 * ms, 17 * ms, false}}, 12 * ms},
+		{"waits", Threads{1: {11 * ms, 5 * ms, true}}, 19 * ms},
+		{"spins", Threads{2: {19 * ms, ms, true}}, ms},
+		{"is new", Threads{3: {0, time.Hour, true}}, 0},
+		{"unknown", nil, 0},
+	} {
+		if got := tt.now.starved(before, 20*ms); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.what, got, tt.want)
+		}
+	}
+}
+
+func TestReadThreads(t *testing.T) {
+	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
+		t.Skip("this system does not say how long threads have waited:", err)
+	}
+	got := ReadThreads(os.Getpid())
+	ready := 0
+	for _, thread := range got {
+		if thread.Ready {
+			ready++
+		}
+	}
+	if len(got) == 0 || ready == 0 {
+		t.Errorf("got %+v, want this thread to be ready at least", got)
+	}
+	if got := ReadThreads(0); len(got) != 0 {
+		t.Errorf("no process: got %+v", got)
+	}
+}
+
+// A service that waits for a processor is not taken for one that hangs; one that hangs is.
+func TestAStarvedServiceDoesNotHang(t *testing.T) {
+	for _, tt := range []struct {
+		what string
+		wait time.Duration // of its thread in each interval
+		want health.State
+	}{{"it hangs", 0, health.Down}, {"it waits a little", 3 * ms, health.Down}, {"it starves", 15 * ms, health.Up}} {
+		synctest.Test(t, func(t *testing.T) {
+			fails, asked := false, 0
+			target := Target{name: "hangs", ask: func(context.Context, underlay.Net, time.Duration) error {
+				if asked++; fails {
+					return errors.New("no")
+				}
+				return nil
+			}}
+			threads := Threads{1: {}}
+			tracker := health.NewTracker(health.TrackerOptions{Interval: 20 * ms, Fall: 3})
+			ctx, cancel := context.WithCancel(t.Context())
+			p := New(Options{Target: target, Interval: 20 * ms, Threads: func() Threads {
+				threads = Threads{1: {Waited: threads[1].Waited + tt.wait}}
+				return threads
+			}})
+			p.Run(ctx, func(v health.Verdict) {
+				fails = true
+				if tracker.Observe(time.Now(), v); asked == 8 {
+					cancel()
+				}
+			})
+			if got := tracker.View(); got.State != tt.want || !got.Suspect && tt.want == health.Up {
+				t.Errorf("%s: got %+v, want %v", tt.what, got, tt.want)
+			}
+		})
+	}
+}

@@ -36,7 +36,7 @@ func newPaths(s *Server) (*paths, error) {
 }
 
 // pathsOf are the neighbours whose paths are to be watched.
-func pathsOf(neighbors []speaker.Neighbor, o *Options, n *topology.Node) []bfd.Peer {
+func pathsOf(neighbors []speaker.Neighbor, o *Options, n *topology.Node) ([]bfd.Peer, error) {
 	every := o.BFD
 	if o.Neighbors == nil {
 		every = map[netip.Addr]time.Duration{}
@@ -45,12 +45,18 @@ func pathsOf(neighbors []speaker.Neighbor, o *Options, n *topology.Node) []bfd.P
 		}
 	}
 	var all []bfd.Peer
+	var errs []error
 	for _, r := range neighbors {
-		if interval := every[r.Address]; interval != 0 {
-			all = append(all, bfd.Peer{Name: r.Name, Remote: r.Address, Local: r.Local, Timing: bfd.Timing{Interval: interval}})
+		interval := every[r.Address]
+		if interval == 0 {
+			continue
 		}
+		if r.Multihop != 0 {
+			errs = append(errs, fmt.Errorf("neighbor %q: BFD with multihop %d: want a neighbor on a link of ours (RFC 5881)", r.Name, r.Multihop))
+		}
+		all = append(all, bfd.Peer{Name: r.Name, Remote: r.Address, Local: r.Local, Timing: bfd.Timing{Interval: interval}})
 	}
-	return all
+	return all, errors.Join(errs...)
 }
 
 // set watches the paths of a configuration. A session that was held for a path that nobody watches any more is let go.

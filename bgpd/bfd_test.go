@@ -163,14 +163,24 @@ func TestNeighborWithoutBFD(t *testing.T) {
 }
 
 func TestBFDOptionsAreChecked(t *testing.T) {
-	s, err := New(Options{
-		Node: "ams1", Neighbors: []speaker.Neighbor{{Name: "arc", Address: netip.MustParseAddr("127.66.34.1"), ASN: 64496}},
-		BFD: map[netip.Addr]time.Duration{netip.MustParseAddr("127.66.34.1"): time.Millisecond},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Apply(network()); err == nil || !strings.Contains(err.Error(), `bfd with "arc": interval 1ms: want 10ms to 10s`) {
-		t.Errorf("got %v", err)
+	addr := netip.MustParseAddr("127.66.34.1")
+	for _, tt := range []struct {
+		every    time.Duration
+		multihop uint8
+		want     string
+	}{
+		{time.Millisecond, 0, `bfd with "arc": interval 1ms: want 10ms to 10s`},
+		{time.Second, 2, `neighbor "arc": BFD with multihop 2`},
+	} {
+		s, err := New(Options{
+			Node: "ams1", Neighbors: []speaker.Neighbor{{Name: "arc", Address: addr, ASN: 64496, Multihop: tt.multihop}},
+			BFD: map[netip.Addr]time.Duration{addr: tt.every},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Apply(network()); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v, want %q", err, tt.want)
+		}
 	}
 }

@@ -40,7 +40,10 @@ func newConfig(o *Options, t *topology.Topology) (*config, error) {
 			c.listen = listenAt(n.Addrs, c.neighbors)
 		}
 	}
-	c.paths = pathsOf(c.neighbors, o, n)
+	var err error
+	if c.paths, err = pathsOf(c.neighbors, o, n); err != nil {
+		return nil, err
+	}
 	if len(c.neighbors) == 0 {
 		return c, nil
 	}

@@ -225,7 +225,7 @@ internet:
   links:
     ams -> arc:
     ams -- bolt: {jitter: 2ms, loss: 0.5%, rate: 100Mbit/s, prepend: 2}
-    arc -- bolt: {delay: 0ms}
+    arc -- bolt: {delay: 0ms, bfd: 50ms}
 `)
 	l := got.Internet.Links
 	if d := l[0].Delay; d < 3*time.Millisecond || d > 5*time.Millisecond {
@@ -236,6 +236,9 @@ internet:
 	}
 	if d := l[1].Delay; d < 35*time.Millisecond || d > 50*time.Millisecond {
 		t.Errorf("Amsterdam to New York is 5860 km: got delay %v, want about 42 ms", d)
+	}
+	if l[1].BFD != 0 || l[2].BFD != 50*time.Millisecond {
+		t.Errorf("BFD of the links: got %v and %v, want none and 50 ms", l[1].BFD, l[2].BFD)
 	}
 	if l[2].Delay != 0 {
 		t.Errorf("a delay that is said wins: got %v, want 0", l[2].Delay)

@@ -59,6 +59,18 @@ func (w *warnings) topology() {
 		if len(w.t.Internet.Links) > 0 && !linked[p.Name] && len(p.Neighbors) == 0 {
 			w.addf("pop %q has neither a link nor neighbors; it announces to nobody", p.Name)
 		}
+		w.watched(p)
+	}
+}
+
+// watched warns of a trap at the other end: under ttl-security hops 1 FRR (8.4 at least) turns its BFD session into one
+// over several hops, on another port, and says nothing.
+func (w *warnings) watched(p *topology.POP) {
+	for _, n := range p.Neighbors {
+		if n.BFD != 0 && n.TTLSecurity {
+			w.addf("neighbor %q of pop %q has bfd and ttl_security; if it is FRR, its `ttl-security hops 1` makes its BFD multihop (port 4784), and nobody watches the path; "+
+				"keep one of the two there, and see that `show bfd peers` does not say multihop", n.Name, p.Name)
+		}
 	}
 }
 

@@ -58,6 +58,10 @@ func TestWarnings(t *testing.T) {
 			[]string{"anycast prefix 198.18.5.0/24 holds no service address; list one under `dns` or `web`, or remove the prefix"},
 		},
 		{
+			"FRR's trap", TopologyFile, "capacity: 20k/s, shield: true}", "capacity: 20k/s, shield: true, neighbors: {r1: {address: 198.18.0.1, asn: 64496, bfd: 50ms, ttl_security: true}}}",
+			[]string{`neighbor "r1" of pop "ams" has bfd and ttl_security; if it is FRR, its ` + "`ttl-security hops 1` makes its BFD multihop (port 4784), and nobody watches the path; keep one of the two there, and see that `show bfd peers` does not say multihop"},
+		},
+		{
 			"only one POP can serve a family", TopologyFile, "[203.0.113.16/28, 2001:db8:a2::/48]", "[2001:db8:a2::/48]", nil, // IPv4 anycast: an error instead
 		},
 	} {

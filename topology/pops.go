@@ -189,6 +189,9 @@ func (r *reader) neighbors(v conf.Value) []*Neighbor {
 			n.BFD = bfdInterval(bfd)
 		}
 		readSession(n, f)
+		if n.BFD != 0 && n.Multihop != 0 {
+			f.Get("bfd").Fail(fmt.Sprintf("neighbor %q has bfd and multihop", n.Name), "keep one: bfd watches a link of ours (RFC 5881)")
+		}
 		readExport(n, f)
 		for _, other := range list {
 			if n.Address.IsValid() && other.Address == n.Address {

@@ -56,6 +56,7 @@ type Session struct {
 	jitter func() float64 // from [0, 1)
 	sent   time.Time      // the last periodic packet; zero before the first
 	next   time.Time      // the next one
+	quota  time.Time      // see hurry
 	heard  time.Time      // the last packet of the neighbour; zero means that there is none to wait for
 }
 
@@ -70,7 +71,7 @@ func NewSession(t Timing, discr uint32, jitter func() float64, now time.Time) (*
 	t = t.withDefaults()
 	return &Session{
 		state: Down, remoteState: Down, since: now, discr: discr, remoteMinRx: time.Microsecond,
-		timing: t, tx: max(t.Interval, slow), rx: t.Interval, jitter: jitter, next: now,
+		timing: t, tx: max(t.Interval, slow), rx: t.Interval, jitter: jitter, next: now, quota: now,
 	}, nil
 }
 
@@ -231,9 +232,19 @@ func (s *Session) schedule() {
 	s.next = s.sent.Add(time.Duration((least + span*s.jitter()) * float64(s.interval())))
 }
 
+// What has changed is told at once (RFC 5880 §6.8.7), but not more often than this on the average, a few times apart: where
+// packets are doubled or overtake each other, each end's change would call forth two of the other's.
+const (
+	hurryEvery = 20 * time.Millisecond
+	hurryBurst = 4
+)
+
+// hurry is when a packet that tells of a change may be sent.
+func (s *Session) hurry() time.Time { return s.quota.Add(-(hurryBurst - 1) * hurryEvery) }
+
 // Next is when Advance is to be called though no packet arrives; zero for never.
 func (s *Session) Next() time.Time {
-	if s.urgent || s.final {
+	if s.final {
 		return s.since
 	}
 	next := s.silentAt()
@@ -242,6 +253,9 @@ func (s *Session) Next() time.Time {
 	}
 	if s.interval() > 0 && (next.IsZero() || s.next.Before(next)) {
 		next = s.next
+	}
+	if at := s.hurry(); s.urgent && (next.IsZero() || at.Before(next)) {
+		next = at
 	}
 	return next
 }
@@ -254,13 +268,24 @@ func (s *Session) Advance(now time.Time) (Packet, bool) {
 		return s.packet(true), true
 	}
 	periodic := s.interval() > 0 && !s.next.After(now)
-	if !periodic && !s.urgent {
+	switch {
+	case periodic:
+	case s.urgent && !s.hurry().After(now):
+		s.quota = latest(s.quota, now).Add(hurryEvery)
+	default:
 		return Packet{}, false
 	}
 	s.urgent = false
 	s.sent = now
 	s.schedule()
 	return s.packet(false), true
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (s *Session) packet(final bool) Packet {

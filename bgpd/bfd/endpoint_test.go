@@ -129,6 +129,7 @@ func newHost(t *testing.T, w *paperWire, interval time.Duration) *host {
 
 // run serves until the function that it returns is called.
 func (h *host) run(t *testing.T) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

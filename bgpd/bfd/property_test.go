@@ -26,7 +26,6 @@ type end struct {
 	s      *Session
 	timing Timing
 	rate   float64 // of its clock
-	lag    time.Duration
 	discr  uint32
 	sent   time.Duration // the last packet that was no Final and no change of state
 	state  State

@@ -9,7 +9,7 @@ const ms = time.Millisecond
 
 func start() time.Time { return time.Unix(1_000_000_000, 0) }
 
-func newSession(t testing.TB, timing Timing) *Session {
+func newSession(t *testing.T, timing Timing) *Session {
 	t.Helper()
 	s, err := NewSession(timing, 1, func() float64 { return 0.999 }, start())
 	if err != nil {
@@ -36,7 +36,7 @@ func from(state State, interval time.Duration) Packet {
 }
 
 // up brings a session up with a neighbour of the same interval, the Poll answered.
-func up(t testing.TB, s *Session, at time.Time, interval time.Duration) {
+func up(t *testing.T, s *Session, at time.Time, interval time.Duration) {
 	t.Helper()
 	said(s, at)
 	s.Receive(from(Down, slow), at)

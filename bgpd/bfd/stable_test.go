@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ var (
 //	go test -tags lab ./bgpd/bfd -run TestStable -for 10m -intervals 10ms,20ms,50ms -v
 func TestStable(t *testing.T) {
 	isolated(t, frrFolder+"bfdd", func(s *scene) {
-		for _, word := range strings.Split(*intervals, ",") {
+		for _, word := range strings.SplitSeq(*intervals, ",") {
 			every, err := time.ParseDuration(word)
 			if err != nil {
 				t.Fatal(err)
@@ -102,20 +103,16 @@ func (s *scene) stable(n *neighbor, every time.Duration) {
 		s.start("sh", "-c", "while :; do :; done")
 	}
 	var spinning sync.WaitGroup
-	done := make(chan struct{})
+	var done atomic.Bool
 	for range *spinners {
 		spinning.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+			for !done.Load() {
+				_ = done.Load() // nothing, without a pause
 			}
 		})
 	}
 	time.Sleep(*stableFor) // the test's purpose is that nothing happens
-	close(done)
+	done.Store(true)
 	spinning.Wait()
 	mu.Lock()
 	defer mu.Unlock()

@@ -32,7 +32,7 @@ var (
 //	go test -tags lab ./bgpd/bfd -run TestStable -for 10m -intervals 10ms,20ms,50ms -v
 func TestStable(t *testing.T) {
 	isolated(t, frrFolder+"bfdd", func(s *scene) {
-		for _, word := range strings.SplitSeq(*intervals, ",") {
+		for word := range strings.SplitSeq(*intervals, ",") {
 			every, err := time.ParseDuration(word)
 			if err != nil {
 				t.Fatal(err)

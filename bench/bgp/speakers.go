@@ -133,8 +133,13 @@ func exabgp(p pace) speaker {
 			var conf strings.Builder
 			hops := []string{i.V4.String(), i.V6.String()}
 			for n, prefix := range prefixes {
-				fmt.Fprintf(&conf, "process watch%d {\n  run /bin/sh -c \"sleep 4; exec /usr/sbin/exabgp --run healthcheck --no-ack --silent --no-ip-setup --ip %s --next-hop %s --interval %s --fast-interval %s --rise 1 --fall %d --timeout 1 --withdraw-on-down --disable %s --cmd 'curl -sf -m 1 -o /dev/null %s'\";\n  encoder text;\n}\n",
-					n, prefix, hops[n], p.interval, p.fast, p.fall, filepath.Join(s.dir, "disabled"), s.health())
+				name := fmt.Sprintf("watch%d", n)
+				script, err := s.file(name, fmt.Sprintf("#!/bin/sh\nsleep 4\nexec /usr/bin/exabgp-healthcheck --no-ack --no-syslog --no-ip-setup --ip %s --next-hop %s --interval %s --fast-interval %s --rise 1 --fall %d --timeout 1 --withdraw-on-down --disable %s --cmd 'curl -sf -m 1 -o /dev/null %s'\n",
+					prefix, hops[n], p.interval, p.fast, p.fall, filepath.Join(s.dir, "disabled"), s.health()))
+				if err != nil {
+					return nil, err
+				}
+				fmt.Fprintf(&conf, "process %s {\n  run %s;\n  encoder text;\n}\n", name, script)
 			}
 			fmt.Fprintf(&conf, "neighbor %s {\n  router-id %s;\n  local-address %s;\n  local-as 65100;\n  peer-as %d;\n  hold-time 9;\n  family { ipv4 unicast; ipv6 unicast; }\n  api { processes [ watch0, watch1 ]; }\n}\n",
 				i.Peer.V4, s.machine.RouterID, i.V4, i.Peer.Machine.ASN)

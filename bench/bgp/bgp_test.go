@@ -55,9 +55,9 @@ func TestBars(t *testing.T) {
 		want string
 	}{
 		{bar{}, ""},
-		{bar{median: atMost(2)}, "holds"},
-		{bar{median: atMost(2), p95: atMost(5)}, "does not"},
-		{bar{max: atMost(0)}, "does not"},
+		{bar{median: new(2.0)}, "holds"},
+		{bar{median: new(2.0), p95: new(5.0)}, "does not"},
+		{bar{max: new(0.0)}, "does not"},
 	} {
 		got := ""
 		if h := tt.b.holds(l); h != nil {
@@ -67,7 +67,7 @@ func TestBars(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", tt.b, got, tt.want)
 		}
 	}
-	if got := (bar{median: atMost(2), p95: atMost(5)}).String(); got != "median ≤ 2, p95 ≤ 5" {
+	if got := (bar{median: new(2.0), p95: new(5.0)}).String(); got != "median ≤ 2, p95 ≤ 5" {
 		t.Errorf("got %q", got)
 	}
 }

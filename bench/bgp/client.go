@@ -109,17 +109,17 @@ func (l *load) first(pop byte, after time.Time) time.Time {
 }
 
 // lost counts the requests of a span that nobody answered.
-func (l *load) lost(from, to time.Time) (lost, sent int) {
+func (l *load) lost(from, to time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	lost := 0
 	for _, s := range l.all {
 		if s.sent.Before(from) || s.sent.After(to) {
 			continue
 		}
-		sent++
 		if s.answered.IsZero() {
 			lost++
 		}
 	}
-	return lost, sent
+	return lost
 }

@@ -40,31 +40,37 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == respondCommand {
-		exit(respond(os.Args[2:]))
-	}
-	o, err := parse(os.Args[1:])
-	if err != nil {
-		exit(err)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if !o.inside {
-		exit(again(ctx))
-	}
-	exit(run(ctx, o))
+	err := command(ctx, os.Args[1:])
+	stop()
+	os.Exit(status(err)) //nolint:forbidigo // this is a program
 }
 
-func exit(err error) {
-	var status *exec.ExitError
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		os.Exit(0)
-	case errors.As(err, &status):
-		os.Exit(status.ExitCode())
+// command does what the arguments say.
+func command(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == respondCommand {
+		return respond(ctx, args[1:])
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if !o.inside {
+		return again(ctx)
+	}
+	return run(ctx, o)
+}
+
+// status is that of the process, which says what went wrong; what this program's other half said is said.
+func status(err error) int {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if half, ok := errors.AsType[*exec.ExitError](err); ok {
+		return half.ExitCode()
 	}
 	fmt.Fprintln(os.Stderr, "bgp:", err)
-	os.Exit(1)
+	return 1
 }
 
 func parse(args []string) (options, error) {
@@ -121,7 +127,7 @@ func run(ctx context.Context, o options) error {
 	if err := netns.Settle(); err != nil {
 		return err
 	}
-	t := newTable(o)
+	t := newTable(o, os.Stdout)
 	for _, r := range rows() {
 		if !r.wanted(o) {
 			continue

@@ -3,12 +3,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 )
 
@@ -25,21 +24,21 @@ const (
 )
 
 // respond serves on the addresses: POP ADDRESS ….
-func respond(args []string) error {
-	signal.Ignore(syscall.SIGHUP)
+func respond(ctx context.Context, args []string) error {
 	if len(args) < 2 || len(args[0]) != 1 {
 		return fmt.Errorf("%s %q: want a POP's number and addresses", respondCommand, args)
 	}
+	var lc net.ListenConfig
 	failed := make(chan error, 1)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/transfer", transfer)
 	for _, a := range args[1:] {
-		pc, err := net.ListenPacket("udp", net.JoinHostPort(a, fmt.Sprint(echoPort)))
+		pc, err := lc.ListenPacket(ctx, "udp", net.JoinHostPort(a, fmt.Sprint(echoPort)))
 		if err != nil {
 			return err
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort(a, fmt.Sprint(webPort)))
+		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(a, fmt.Sprint(webPort)))
 		if err != nil {
 			return err
 		}
@@ -49,7 +48,12 @@ func respond(args []string) error {
 			failed <- server.Serve(l)
 		}()
 	}
-	return <-failed
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
 }
 
 func echo(pc net.PacketConn, pop byte) error {

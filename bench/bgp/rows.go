@@ -130,9 +130,9 @@ func few(o options, n int) options {
 
 // deaths: the service's process dies.
 func deaths(ctx context.Context, o options, transit string, t *table) error {
-	wire := bar{median: atMost(2), p95: atMost(5)}
-	first := map[string]bar{"bird": {median: atMost(5)}, "frr": {median: atMost(70)}}[transit]
-	lost := map[string]bar{"bird": {max: atMost(1)}}[transit]
+	wire := bar{median: new(2.0), p95: new(5.0)}
+	first := map[string]bar{"bird": {median: new(5.0)}, "frr": {median: new(70.0)}}[transit]
+	lost := map[string]bar{"bird": {max: new(1.0)}}[transit]
 	f := each(labs.Kill)
 	for _, sp := range []speaker{ours(), ourNode()} {
 		if err := moves(ctx, o, t, "death", setting{transit: transit, pops: 2, speaker: sp, services: true, every: quiet}, f, true, wire, first, lost); err != nil {
@@ -152,7 +152,7 @@ func deaths(ctx context.Context, o options, transit string, t *table) error {
 
 // hangs: the service's process is stopped, takes connections and never answers.
 func hangs(ctx context.Context, o options, transit string, t *table) error {
-	wire := bar{max: atMost(90)}
+	wire := bar{max: new(90.0)}
 	for _, sp := range []speaker{ours(), ourNode()} {
 		s := setting{transit: transit, pops: 2, speaker: sp, services: true, every: quiet}
 		if err := moves(ctx, o, t, "hang", s, each(labs.Freeze), true, wire, bar{}, bar{}); err != nil {
@@ -166,7 +166,7 @@ func hangs(ctx context.Context, o options, transit string, t *table) error {
 func nodeDies(ctx context.Context, o options, transit string, t *table) error {
 	for _, sp := range []speaker{ours(), ourNode()} {
 		s := setting{transit: transit, pops: 2, speaker: sp, services: true, every: quiet}
-		if err := moves(ctx, o, t, "node dies", s, everything, true, bar{}, bar{median: atMost(80)}, bar{}); err != nil {
+		if err := moves(ctx, o, t, "node dies", s, everything, true, bar{}, bar{median: new(80.0)}, bar{}); err != nil {
 			return err
 		}
 	}
@@ -180,7 +180,7 @@ func drains(ctx context.Context, o options, transit string, t *table) error {
 			s   speaker
 			bar bar
 			n   int
-		}{{ours(), bar{max: atMost(0)}, o.trials}, {ourNode(), bar{max: atMost(0)}, o.trials}, {exabgp(exabgpFast), bar{}, 5}, {birdAndScript(scriptFast), bar{}, 5}} {
+		}{{ours(), bar{max: new(0.0)}, o.trials}, {ourNode(), bar{max: new(0.0)}, o.trials}, {exabgp(exabgpFast), bar{}, 5}, {birdAndScript(scriptFast), bar{}, 5}} {
 			if err := drainOf(ctx, few(o, sp.n), transit, hidden, sp.s, sp.bar, t); err != nil {
 				return fmt.Errorf("%s: %w", sp.s.name, err)
 			}
@@ -250,7 +250,7 @@ func cuts(ctx context.Context, o options, transit string, t *table) error {
 			return fmt.Errorf("%s: %w", sp.name, err)
 		}
 		for i, family := range families {
-			t.add(line{Row: "cut", Speaker: sp.name, Transit: transit, Family: family, What: "used again after its return", Unit: "ms"}, bar{max: atMost(2000)}, back[i])
+			t.add(line{Row: "cut", Speaker: sp.name, Transit: transit, Family: family, What: "used again after its return", Unit: "ms"}, bar{max: new(2000.0)}, back[i])
 		}
 	}
 	return nil

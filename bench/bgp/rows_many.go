@@ -64,7 +64,7 @@ func withdrawsMany(ctx context.Context, o options, transit string, t *table) err
 		last, updates = append(last, ms(at.Sub(began))), append(updates, float64(in))
 	}
 	l := line{Row: "many", Speaker: sp.name, Transit: transit, Unit: "ms", What: fmt.Sprintf("last of %d withdrawn on the wire", manyPrefixes)}
-	t.add(l, bar{median: atMost(10)}, last)
+	t.add(l, bar{median: new(10.0)}, last)
 	l.Unit, l.What = "messages", "the UPDATEs that they came in"
 	t.add(l, bar{}, updates)
 	return nil
@@ -116,7 +116,7 @@ func softly(ctx context.Context, o options, transit string, t *table) error {
 		t.add(line{
 			Row: "soft", Speaker: ourNode().name, Transit: transit, Unit: "ms",
 			What: fmt.Sprintf("prefix absent while all of 3 hang, %v apart", gap),
-		}, bar{max: atMost(0)}, absent)
+		}, bar{max: new(0.0)}, absent)
 	}
 	return nil
 }
@@ -204,7 +204,7 @@ func idle(ctx context.Context, o options, transit string, t *table) error {
 		s       speaker
 		process string
 		bar     bar
-	}{{bare(), "speaker", bar{max: atMost(0.1)}}, {ours(), "speaker", bar{}}, {ourNode(), "bgpd", bar{}}} {
+	}{{bare(), "speaker", bar{max: new(0.1)}}, {ours(), "speaker", bar{}}, {ourNode(), "bgpd", bar{}}} {
 		if !o.measures(sp.s) {
 			continue
 		}
@@ -230,7 +230,7 @@ func idleOf(ctx context.Context, o options, s setting, process string, b bar, t 
 		return err
 	}
 	began := time.Now()
-	before, err := cpu(pid)
+	taken, err := cpu(pid)
 	if err != nil {
 		return err
 	}
@@ -240,9 +240,9 @@ func idleOf(ctx context.Context, o options, s setting, process string, b bar, t 
 		return err
 	}
 	l := line{Row: "idle", Speaker: s.speaker.name, Transit: s.transit, Unit: "% of a core", What: "8 sessions, process " + process}
-	t.add(l, b, []float64{100 * (after - before).Seconds() / time.Since(began).Seconds()})
+	t.add(l, b, []float64{100 * (after - taken).Seconds() / time.Since(began).Seconds()})
 	l.Unit, l.What = "messages", fmt.Sprintf("UPDATEs in %v", idleFor)
-	t.add(l, bar{max: atMost(0)}, []float64{float64(len(c.records[0].since(began)))})
+	t.add(l, bar{max: new(0.0)}, []float64{float64(len(c.records[0].since(began)))})
 	return ctx.Err()
 }
 
@@ -297,7 +297,7 @@ func saturated(ctx context.Context, o options, transit string, t *table) error {
 		if err := errors.Join(c.down(), ctx.Err()); err != nil {
 			return err
 		}
-		t.add(line{Row: "saturated", Speaker: sp.name, Transit: transit, Unit: "withdrawals", What: fmt.Sprintf("without a cause, in %d minutes", minutes)}, bar{max: atMost(0)}, []float64{float64(n)})
+		t.add(line{Row: "saturated", Speaker: sp.name, Transit: transit, Unit: "withdrawals", What: fmt.Sprintf("without a cause, in %d minutes", minutes)}, bar{max: new(0.0)}, []float64{float64(n)})
 	}
 	return nil
 }
@@ -307,7 +307,7 @@ func swallowed(ctx context.Context, o options, transit string, t *table) error {
 	s := setting{transit: transit, pops: 2, speaker: ours(), services: true, every: quiet, bfd: o.bfd}
 	first := bar{}
 	if o.bfd {
-		first = bar{median: atMost(120)}
+		first = bar{median: new(120.0)}
 	}
 	return moves(ctx, few(o, map[bool]int{true: o.trials, false: 3}[o.bfd]), t, "blackhole", s, blackhole, false, bar{}, first, bar{})
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"runtime"
@@ -37,8 +38,6 @@ type bar struct {
 	median, p95, max *float64
 }
 
-func atMost(v float64) *float64 { return &v }
-
 func (b bar) String() string {
 	var parts []string
 	for _, p := range []struct {
@@ -67,9 +66,12 @@ type table struct {
 	load  string
 	lines []line
 	errs  int
+	out   io.Writer
 }
 
-func newTable(o options) *table { return &table{o: o, began: time.Now(), load: loadAverage()} }
+func newTable(o options, out io.Writer) *table {
+	return &table{o: o, began: time.Now(), load: loadAverage(), out: out}
+}
 
 func loadAverage() string {
 	text, _ := os.ReadFile("/proc/loadavg")
@@ -115,8 +117,8 @@ func (l line) text(sep string) string {
 
 // finish prints the table and writes the JSON. The error says what did not hold or failed.
 func (t *table) finish() error {
-	fmt.Printf("%d cores, load %s before and %s after, %v\n\n", runtime.NumCPU(), t.load, loadAverage(), time.Since(t.began).Round(time.Second))
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t.out, "%d cores, load %s before and %s after, %v\n\n", runtime.NumCPU(), t.load, loadAverage(), time.Since(t.began).Round(time.Second))
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "row\tspeaker\ttransit\t\tfigure\tn\tmedian\tp95\tmax\tbar\tholds")
 	missed := 0
 	for _, l := range t.lines {

@@ -74,8 +74,7 @@ func (c *scene) trial(ctx context.Context, f fault, onWire bool) (outcome, error
 	var o outcome
 	now := time.Now().Add(-before)
 	for i, l := range c.loads {
-		lost, _ := l.lost(began.Add(-before), now)
-		o.lost = append(o.lost, float64(lost))
+		o.lost = append(o.lost, float64(l.lost(began.Add(-before), now)))
 		o.first = append(o.first, ms(l.first(next, began).Sub(began)))
 		if onWire {
 			o.wire = append(o.wire, ms(c.records[0].gone(prefixes[i], began).Sub(began)))

@@ -75,6 +75,11 @@ func (c *config) allowed() []netip.Prefix {
 	return slices.Concat([]netip.Prefix{}, c.topology.Anycast.Prefixes, c.node.POP.Unicast)
 }
 
+func (c *config) monitors() speaker.Monitors {
+	b := c.topology.BGP
+	return speaker.Monitors{BMP: b.BMP, MRT: speaker.MRT{File: b.MRT.File, Rotate: b.MRT.Rotate}}
+}
+
 func fromTopology(n *topology.Node) ([]speaker.Neighbor, error) {
 	var all []speaker.Neighbor
 	var errs []error

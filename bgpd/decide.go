@@ -19,6 +19,7 @@ func (s *Server) decide() {
 	}
 	in := s.input()
 	out := announce.Decide(in)
+	out.Wants = s.checked(out.Wants)
 	s.drains, s.ledger, s.next = out.Drains, out.Ledger, out.Next
 	s.vipFailed(s.vips.prepare(s.conf.topology, out))
 	if err := s.speaker.Set(s.routes(out)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/bgpd/announce"
+	"github.com/catchment-net/catchment/bgpd/rpki"
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/internal/event"
 )
@@ -45,6 +46,13 @@ func (s *Server) Explain(p netip.Prefix) (*Explanation, error) {
 	}
 	in, sp := s.input(), s.speaker
 	w, conditions, ours := announce.Explain(in, p)
+	if ours {
+		var state rpki.State
+		var verdict string
+		if w, state, verdict = s.checkOne(w); verdict != "" {
+			conditions = append(conditions, announce.Condition{What: "RPKI", OK: state != rpki.Invalid, Value: verdict})
+		}
+	}
 	s.mu.Unlock()
 	if !ours {
 		return nil, fmt.Errorf("prefix %v is none of node %q; it has %v", p, s.o.Node, slices.Concat(in.Topology.Anycast.Prefixes, in.Node.POP.Unicast))

@@ -13,6 +13,7 @@ type metrics struct {
 	changes  *prometheus.CounterVec
 	claims   prometheus.Gauge
 	sessions prometheus.Gauge
+	invalid  prometheus.Gauge
 	delay    prometheus.Histogram
 	step     prometheus.Gauge
 }
@@ -28,6 +29,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "bgpd_sessions_established", Help: "How many BGP sessions are established?",
 		}),
+		invalid: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "bgpd_rpki_invalid_prefixes", Help: "How many of our prefixes does the RPKI call invalid for our AS?",
+		}),
 		step: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "bgpd_drain_step", Help: "How far has this node's drain come: 0 none, 1 dns, 2 gshut, 3 withdrawn, 4 down?",
 		}),
@@ -40,7 +44,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.changes.WithLabelValues(string(s))
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.changes, m.claims, m.sessions, m.delay, m.step} {
+	for _, c := range []prometheus.Collector{m.changes, m.claims, m.sessions, m.invalid, m.delay, m.step} {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("register metrics of bgpd: %w", err))
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/catchment-net/catchment/bgpd/announce"
 	"github.com/catchment-net/catchment/bgpd/fib"
+	"github.com/catchment-net/catchment/bgpd/rpki"
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
@@ -26,6 +27,7 @@ type Server struct {
 	wake    chan struct{} // capacity 1: next has changed
 	kernel  atomic.Pointer[fib.Sync]
 	paths   *paths
+	rpki    *rpki.Validator
 
 	mu       sync.Mutex // guards the following; held for a decision and its way to the speaker, never while waiting
 	conf     *config    // nil before the first Apply
@@ -42,7 +44,8 @@ type Server struct {
 	vips     *vips                             // nil where nobody asked for them, and before Run
 	reported map[netip.Addr]speaker.Session    // as last heard
 	claims   []netip.Prefix
-	drained  chan struct{} // closed when Drain has been called and nothing is announced any more
+	origins  map[netip.Prefix]string // what the RPKI says of our prefixes, as last told
+	drained  chan struct{}           // closed when Drain has been called and nothing is announced any more
 }
 
 // New checks the options and starts nothing.
@@ -56,7 +59,9 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, metrics: m, wake: make(chan struct{}, 1), drains: map[netip.Prefix]announce.Drain{}, drained: make(chan struct{}), reported: map[netip.Addr]speaker.Session{},
+		origins: map[netip.Prefix]string{},
 	}
+	s.rpki = rpki.New(rpki.Options{Now: o.Now, OnChange: s.originsChanged})
 	s.paths, err = newPaths(s)
 	return s, err
 }
@@ -81,6 +86,9 @@ func (s *Server) Apply(t *topology.Topology) error {
 		return fmt.Errorf("node %q: the ASN, the router id or the listeners have changed; restart to take them up", s.o.Node)
 	default:
 		s.speaker.SetAllowed(c.allowed())
+		if err := s.speaker.SetMonitors(c.monitors()); err != nil {
+			return fmt.Errorf("set monitors of %q: %w", s.o.Node, err)
+		}
 		if err := s.speaker.SetNeighbors(c.neighbors); err != nil {
 			return fmt.Errorf("set neighbors of %q: %w", s.o.Node, err)
 		}
@@ -89,6 +97,7 @@ func (s *Server) Apply(t *topology.Topology) error {
 		return fmt.Errorf("node %q: %w", s.o.Node, err)
 	}
 	s.conf = c
+	s.rpki.Set(t.BGP.RPKI.Servers, c.allowed())
 	s.countSessions()
 	s.decide()
 	return nil
@@ -96,7 +105,7 @@ func (s *Server) Apply(t *topology.Topology) error {
 
 func (s *Server) newSpeaker(c *config) (*speaker.Speaker, error) {
 	o := speaker.Options{
-		ASN: c.asn, RouterID: c.routerID, Listen: c.listen, Neighbors: c.neighbors, Allowed: c.allowed(),
+		ASN: c.asn, RouterID: c.routerID, Listen: c.listen, Neighbors: c.neighbors, Allowed: c.allowed(), Monitors: c.monitors(),
 		OnSession: s.heardSession, Logger: s.o.Logger, Now: s.o.Now, Ready: s.ready,
 	}
 	if s.o.Kernel {
@@ -141,6 +150,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.decide()
 	s.mu.Unlock()
 
+	defer s.checkOrigins(context.WithoutCancel(ctx))()
 	speaking, stopSpeaking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSpeaking()
 	ended := make(chan error, 1)

@@ -50,6 +50,7 @@ func (d describer) topology(t *topology.Topology) {
 	}
 	d.line(0, "health: %s", timing(t.Health))
 	d.line(0, "drain: %s", ladder(t.Drain))
+	d.bgp(t.BGP)
 	d.internet(t.Internet)
 }
 
@@ -129,6 +130,19 @@ func large(all [][3]uint32) string {
 		words = append(words, fmt.Sprintf("%d:%d:%d", c[0], c[1], c[2]))
 	}
 	return "[" + strings.Join(words, ", ") + "]"
+}
+
+func (d describer) bgp(b topology.BGP) {
+	invalid := "warn"
+	if b.RPKI.Refuse {
+		invalid = "refuse"
+	}
+	d.line(0, "bgp:")
+	d.line(1, "rpki: {servers: [%s], invalid: %s}", strings.Join(b.RPKI.Servers, ", "), invalid)
+	d.line(1, "bmp: [%s]", strings.Join(b.BMP, ", "))
+	if b.MRT.File != "" {
+		d.line(1, "mrt: {file: %s, rotate: %s}", b.MRT.File, conf.Span(b.MRT.Rotate))
+	}
 }
 
 func (d describer) internet(i topology.Internet) {

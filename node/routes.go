@@ -141,6 +141,7 @@ func bgpRoutes(a *admin.Server, b *bgpd.Server) {
 		}
 		admin.Reply(w, why)
 	})
+	a.Handle("GET /v1/bgp/origins", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, b.Origins()) })
 	a.Handle("GET /v1/bgp/rib", func(w http.ResponseWriter, r *http.Request) {
 		var prefix netip.Prefix
 		if text := r.URL.Query().Get("prefix"); text != "" {

@@ -37,11 +37,12 @@ func Read(doc *conf.Doc) *Topology {
 		return t
 	}
 	r := &reader{t: t, names: map[string]named{}, networks: map[string]*Network{}, asns: map[uint32][]named{}, hosts: map[string]named{}}
-	f := root.Fields("asn", "anycast", "pops", "health", "drain", "internet")
+	f := root.Fields("asn", "anycast", "pops", "health", "drain", "bgp", "internet")
 	t.ASN = r.asn(f.Need("asn", "write your AS number: `asn: 64500`"))
 	r.anycast(f.Need("anycast", "write `anycast: {prefixes: [192.0.2.0/24]}`"))
 	r.pops(f.Need("pops", "write `pops:` with one line per POP"))
 	t.Health = readHealth(f.Get("health"))
+	t.BGP = readBGP(f.Get("bgp"))
 	t.Drain = readDrain(f.Get("drain"))
 	r.internet(f.Get("internet"))
 	r.floor()

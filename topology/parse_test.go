@@ -217,6 +217,38 @@ func TestMistakesInANeighbor(t *testing.T) {
 	}
 }
 
+func TestBGPOfAFleet(t *testing.T) {
+	const pops = "\npops: {fra: {at: FRA, unicast: [203.0.113.0/28]}}\n"
+	got := parse(t, rest+pops+`
+bgp:
+  rpki: {servers: ["198.51.100.8:3323", "rtr.example:3323", "[2001:db8::8]:3323"], invalid: refuse}
+  bmp: [198.51.100.9:11019]
+  mrt: {file: /var/lib/catchment/20060102.1504.mrt, rotate: 1h}
+`)
+	want := topology.BGP{
+		RPKI: topology.RPKI{Servers: []string{"198.51.100.8:3323", "rtr.example:3323", "[2001:db8::8]:3323"}, Refuse: true},
+		BMP:  []string{"198.51.100.9:11019"}, MRT: topology.MRT{File: "/var/lib/catchment/20060102.1504.mrt", Rotate: time.Hour},
+	}
+	if diff := cmp.Diff(want, got.BGP); diff != "" {
+		t.Errorf("bgp (-want +got):\n%s", diff)
+	}
+	for _, test := range []struct{ keys, want string }{
+		{"rpki: {}", "write where to ask: `servers: [198.51.100.8:3323]`"},
+		{"rpki: {servers: [198.51.100.8]}", `"198.51.100.8" is not HOST:PORT; write it as 198.51.100.8:3323`},
+		{"rpki: {servers: [198.51.100.8:3323], invalid: drop}", `"drop"`},
+		{"bmp: [198.51.100.9:0]", `"198.51.100.9:0" is not HOST:PORT`},
+		{"mrt: {file: updates.mrt}", `file "updates.mrt" is not an absolute path`},
+		{"mrt: {file: /var/lib/node1/updates.mrt}", `directory "/var/lib/node1/" holds digits or a name that would be replaced by the time`},
+		{"mrt: {file: /var/lib/updates.mrt, rotate: 1h}", `file "updates.mrt" has no time in its name`},
+		{"mrt: {file: /var/lib/20060102.mrt}", `file "20060102.mrt" has a time in its name; say how often the next one begins`},
+		{"mrt: {file: /var/lib/20060102.mrt, rotate: 1s}", "rotate 1s is out of range"},
+	} {
+		if _, err := topology.Parse("lab/topology.yaml", []byte(rest+pops+"bgp: {"+test.keys+"}\n")); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", test.keys, err, test.want)
+		}
+	}
+}
+
 func TestLinkKeys(t *testing.T) {
 	got := parse(t, rest+`
 pops: {ams: {at: AMS, unicast: [203.0.113.0/28]}}

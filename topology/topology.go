@@ -31,6 +31,7 @@ type Topology struct {
 	Anycast  Anycast
 	POPs     []*POP // in file order; a POP's index here is its number everywhere
 	Health   Health
+	BGP      BGP
 	Drain    Drain
 	Internet Internet
 }
@@ -98,6 +99,25 @@ type Neighbor struct {
 
 // NoExport is the community that keeps a route within the neighbour's AS (RFC 1997).
 const NoExport uint32 = 0xFFFFFF01
+
+// BGP is how all nodes speak BGP, whoever the neighbour is.
+type BGP struct {
+	RPKI RPKI
+	BMP  []string // HOST:PORT of collectors that hear of all sessions and routes (RFC 7854)
+	MRT  MRT
+}
+
+// RPKI is where our own announcements are checked before they leave (RFC 6811).
+type RPKI struct {
+	Servers []string // HOST:PORT of RTR servers (RFC 8210), the preferred one first; none means no check
+	Refuse  bool     // an invalid announcement is not made; false announces it and warns
+}
+
+// MRT is a file in which a node keeps what its neighbours send (RFC 6396).
+type MRT struct {
+	File   string        // 20060102.1504 in its name becomes the time at which the file began; empty keeps none
+	Rotate time.Duration // when the next file begins; 0 means never
+}
 
 // Secret names where a secret is kept; its value is never in a topology. At most one field is set.
 type Secret struct {

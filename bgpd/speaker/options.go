@@ -103,6 +103,8 @@ type Options struct {
 	Neighbors []Neighbor       // the first wanted set; SetNeighbors replaces it
 	Allowed   []netip.Prefix   // what may be announced, whatever Set is asked for; nil allows all. SetAllowed replaces it
 
+	Monitors Monitors // SetMonitors replaces them
+
 	// OnSession is called when a session changes state, OnBest when the best path of a prefix does; nil means nobody
 	// listens. Calls come in order from one goroutine, beginning with what is true when Run starts. They must not
 	// block, and they may call any method except Run and Shutdown.
@@ -133,7 +135,7 @@ func (o *Options) check() error {
 			errs = append(errs, fmt.Errorf("listen address %q: want an address, and the port of the first one, %d", l, o.Listen[0].Port()))
 		}
 	}
-	return errors.Join(append(errs, checkNeighbors(o.Neighbors))...)
+	return errors.Join(append(errs, checkNeighbors(o.Neighbors), o.Monitors.check())...)
 }
 
 func checkNeighbors(all []Neighbor) error {

@@ -27,8 +27,9 @@ type Speaker struct {
 	neighbors []Neighbor // wanted; whoever writes it holds mu, too, so that a reader may hold either
 	revivals  map[netip.Addr]*revival
 	held      map[netip.Addr]bool // not brought up until Release
-	started   bool                // Run has put neighbors in force
-	closing   bool                // no neighbour is added any more
+	monitors  Monitors
+	started   bool // Run has put neighbors in force
+	closing   bool // no neighbour is added any more
 
 	routes     sync.Mutex             // guards the following; held over calls of gobgp that change routes
 	wanted     map[netip.Prefix]Route // nil once Run has ended
@@ -60,7 +61,8 @@ func New(o Options) (*Speaker, error) {
 	}
 	o.floodFirst = cmp.Or(o.floodFirst, floodFirst)
 	return &Speaker{
-		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), revivals: map[netip.Addr]*revival{}, held: map[netip.Addr]bool{},
+		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), monitors: o.Monitors,
+		revivals: map[netip.Addr]*revival{}, held: map[netip.Addr]bool{},
 		wanted: map[netip.Prefix]Route{}, sessions: map[netip.Addr]*Session{}, wake: make(chan struct{}, 1),
 	}, nil
 }
@@ -222,6 +224,9 @@ func (s *Speaker) start(ctx context.Context, b *server.BgpServer) error {
 	if err := s.startRoutes(b); err != nil {
 		return err
 	}
+	if err := monitor(ctx, b, Monitors{}, s.monitors); err != nil {
+		return err
+	}
 	for _, n := range s.neighbors {
 		if err := s.addPeer(ctx, b, n); err != nil {
 			return err
@@ -275,10 +280,13 @@ func (s *Speaker) hangUp(ctx context.Context, b *server.BgpServer) {
 	ctx, cancel := context.WithTimeout(ctx, hangUpWithin)
 	defer cancel()
 	s.peers.Lock()
-	neighbors := slices.Clone(s.neighbors)
+	neighbors, monitors := slices.Clone(s.neighbors), s.monitors
 	s.peers.Unlock()
 	if err := s.disable(ctx, b, neighbors, ""); err != nil {
 		s.o.Logger.Debug("sessions closed by force", "error", err)
+	}
+	if err := monitor(ctx, b, monitors, Monitors{}); err != nil {
+		s.o.Logger.Debug("monitors closed by force", "error", err)
 	}
 }
 

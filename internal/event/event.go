@@ -21,6 +21,7 @@ const (
 	Announce Kind = "announce" // Subject, a prefix, was announced, altered or withdrawn
 	Session  Kind = "session"  // Subject, a BGP neighbour, changed state
 	Path     Kind = "path"     // the path to Subject, a BGP neighbour, was found up or down by BFD
+	Origin   Kind = "origin"   // what the RPKI says of Subject, a prefix of ours, changed
 	Best     Kind = "best"     // a lab router's best path for Subject, a prefix, changed
 	Member   Kind = "member"   // Subject, a node, joined or left a gossip pool
 	Config   Kind = "config"   // a Snapshot was applied, refused or held

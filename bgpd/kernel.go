@@ -17,7 +17,8 @@ func (s *Server) speak(ctx context.Context, sp *speaker.Speaker) error {
 	s.mu.Lock()
 	source := s.conf.node.Addrs
 	s.mu.Unlock()
-	sync, err := fib.New(fib.Options{Paths: sp.RIB, Source: source, OnLink: func(l fib.Link) { s.linkChanged(sp, l) }, Logger: s.o.Logger})
+	away := map[string]bool{} // links without a carrier; fib tells of links from one goroutine
+	sync, err := fib.New(fib.Options{Paths: sp.RIB, Source: source, OnLink: func(l fib.Link) { s.linkChanged(sp, l, away) }, Logger: s.o.Logger})
 	if err != nil {
 		return err
 	}
@@ -42,18 +43,23 @@ func (s *Server) routeChanged(b speaker.Best) {
 }
 
 // linkChanged ends the sessions over a link that has lost its carrier: its neighbours cannot say that they are gone, and
-// would be refused as strangers when they come back before the hold time is over.
-func (s *Server) linkChanged(sp *speaker.Speaker, l fib.Link) {
-	if l.Up {
+// would be refused as strangers when they come back before the hold time is over. When the carrier is back, the attempts
+// to reach them begin anew; other news of a link that is up would only put them off.
+func (s *Server) linkChanged(sp *speaker.Speaker, l fib.Link, away map[string]bool) {
+	if l.Up && !away[l.Name] {
 		return
 	}
+	away[l.Name] = !l.Up
 	for _, n := range sp.Neighbors() {
 		for _, subnet := range l.Subnets {
-			if !subnet.Contains(n.Address) {
-				continue
-			}
-			if err := sp.Reset(n.Address, fmt.Sprintf("link %s is down", l.Name)); err != nil {
-				s.o.Logger.Warn("session over a dead link not ended", "peer", n.Neighbor, "error", err)
+			switch {
+			case !subnet.Contains(n.Address):
+			case l.Up:
+				sp.Reconnect(n.Address)
+			default:
+				if err := sp.Reset(n.Address, fmt.Sprintf("link %s is down", l.Name)); err != nil {
+					s.o.Logger.Warn("session over a dead link not ended", "peer", n.Neighbor, "error", err)
+				}
 			}
 		}
 	}

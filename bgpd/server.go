@@ -85,10 +85,10 @@ func (s *Server) Apply(t *topology.Topology) error {
 	case c.asn != s.conf.asn || c.routerID != s.conf.routerID || !slices.Equal(c.listen, s.conf.listen):
 		return fmt.Errorf("node %q: the ASN, the router id or the listeners have changed; restart to take them up", s.o.Node)
 	default:
-		s.speaker.SetAllowed(c.allowed())
 		if err := s.speaker.SetMonitors(c.monitors()); err != nil {
 			return fmt.Errorf("set monitors of %q: %w", s.o.Node, err)
 		}
+		s.speaker.SetAllowed(c.allowed())
 		if err := s.speaker.SetNeighbors(c.neighbors); err != nil {
 			return fmt.Errorf("set neighbors of %q: %w", s.o.Node, err)
 		}

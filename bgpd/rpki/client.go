@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -93,13 +94,13 @@ func (s *source) talk(ctx context.Context) error {
 		return fmt.Errorf("connect to RTR server %q: %w", s.server, err)
 	}
 	pdus, failed, stop := make(chan pdu), make(chan error, 1), make(chan struct{})
+	var reading sync.WaitGroup
 	defer func() {
 		close(stop)
 		conn.Close()
-		<-failed
+		reading.Wait()
 	}()
-	go func() {
-		defer close(failed)
+	reading.Go(func() {
 		for r := bufio.NewReader(conn); ; {
 			p, err := readPDU(r)
 			if err != nil {
@@ -112,7 +113,7 @@ func (s *source) talk(ctx context.Context) error {
 				return
 			}
 		}
-	}()
+	})
 	err = s.converse(ctx, conn, pdus, failed)
 	if wrong, ok := errors.AsType[*protocolError](err); ok {
 		s.synced = false

@@ -112,9 +112,12 @@ func TestPDUsSurviveTheWire(t *testing.T) {
 // Whatever comes is refused or read, within its bounds, and what is read is written the same.
 func FuzzReadPDU(f *testing.F) {
 	for _, p := range []pdu{
-		{version: 1, kind: cacheResponse, session: 7}, {version: 1, kind: ipv4Prefix, announce: true, vrp: vrp("192.0.2.0/24", 24, 64500)},
-		{kind: ipv6Prefix, vrp: vrp("2001:db8::/32", 48, 64500)}, {version: 1, kind: endOfData, serial: 9, refresh: time.Hour},
-		{version: 1, kind: errorReport, session: noDataAvailable, text: "later"}, {kind: endOfData, serial: 1},
+		{version: 1, kind: cacheResponse, session: 7},
+		{version: 1, kind: ipv4Prefix, announce: true, vrp: vrp("192.0.2.0/24", 24, 64500)},
+		{kind: ipv6Prefix, vrp: vrp("2001:db8::/32", 48, 64500)},
+		{version: 1, kind: endOfData, serial: 9, refresh: time.Hour},
+		{version: 1, kind: errorReport, session: noDataAvailable, text: "later"},
+		{kind: endOfData, serial: 1},
 	} {
 		f.Add(p.encode())
 	}

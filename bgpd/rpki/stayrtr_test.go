@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,9 +49,10 @@ func TestStayRTR(t *testing.T) {
 	six := netip.MustParsePrefix("2001:db8:53::/48")
 	v := New(Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- v.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
+	var running sync.WaitGroup
+	running.Go(func() { _ = v.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
 	await := func(what string, ok func(*Table) bool) {
 		t.Helper()
 		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {

@@ -18,12 +18,12 @@ import (
 const limit = 30 * time.Second
 
 // await waits until ok holds.
-func await(t testing.TB, what string, ok func() bool) time.Duration {
-	t.Helper()
+func await(tb testing.TB, what string, ok func() bool) time.Duration {
+	tb.Helper()
 	began := time.Now()
 	for !ok() {
 		if time.Since(began) > limit {
-			t.Fatalf("%s: not within %v", what, limit)
+			tb.Fatalf("%s: not within %v", what, limit)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

@@ -8,4 +8,5 @@ import "time"
 const (
 	steadyFor = 2 * time.Minute
 	cuts      = 50
+	allRoles  = true // with others at the far end; else one of two
 )

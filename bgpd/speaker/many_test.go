@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -28,9 +29,9 @@ func manyRoutes(n int, four, six bool) []Route {
 }
 
 // rawSession runs a speaker with a rawPeer as its only neighbour and returns when the session is established.
-func rawSession(t testing.TB, o Options) (*Speaker, *rawPeer) {
-	t.Helper()
-	p, at := newRawPeer(t, netip.MustParseAddr("127.66.1.9"), 64496)
+func rawSession(tb testing.TB, o Options) (*Speaker, *rawPeer) {
+	tb.Helper()
+	p, at := newRawPeer(tb, netip.MustParseAddr("127.66.1.9"), 64496)
 	o.ASN, o.RouterID = 64500, addrB
 	if len(o.Neighbors) == 0 {
 		o.Neighbors = []Neighbor{{}}
@@ -39,16 +40,16 @@ func rawSession(t testing.TB, o Options) (*Speaker, *rawPeer) {
 	n.Name, n.Address, n.Port, n.ASN, n.Local = "raw", at.Addr(), at.Port(), 64496, addrB
 	s, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	ctx, cancel := context.WithCancel(tb.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = s.Run(ctx) })
+	tb.Cleanup(func() {
 		cancel()
-		<-ended
+		running.Wait()
 	})
-	await(t, "session with the raw peer", func() bool { return s.established() == 1 })
+	await(tb, "session with the raw peer", func() bool { return s.established() == 1 })
 	return s, p
 }
 
@@ -93,6 +94,7 @@ func BenchmarkWithdraw1000(b *testing.B) {
 }
 
 func benchmarkWithdraw(b *testing.B, routes []Route) {
+	b.Helper()
 	s, p := rawSession(b, Options{})
 	var took []time.Duration
 	updates := 0

@@ -48,7 +48,8 @@ func toBMP(at string) (*api.AddBmpRequest, error) {
 	return &api.AddBmpRequest{Address: host, Port: uint32(port), Policy: api.AddBmpRequest_ALL, SysName: "catchment", SysDescr: "catchment bgpd"}, nil
 }
 
-// SetMonitors makes the monitors be exactly these. Those that stay notice nothing.
+// SetMonitors makes the monitors be exactly these. Those that stay notice nothing. An MRT file that is being written
+// cannot be changed: gobgp v3.37.0 forgets which one its DisableMrt was asked to end.
 func (s *Speaker) SetMonitors(want Monitors) error {
 	if err := want.check(); err != nil {
 		return err
@@ -56,6 +57,9 @@ func (s *Speaker) SetMonitors(want Monitors) error {
 	s.peers.Lock()
 	defer s.peers.Unlock()
 	old := s.monitors
+	if s.started && old.MRT.File != "" && want.MRT != old.MRT {
+		return fmt.Errorf("MRT file %q cannot be given up while the speaker runs; restart to take the change up", old.MRT.File)
+	}
 	s.monitors = want
 	if !s.started || s.closing {
 		return nil
@@ -83,22 +87,11 @@ func monitor(ctx context.Context, b *server.BgpServer, old, want Monitors) error
 			errs = append(errs, fmt.Errorf("feed BMP collector %q: %w", at, err))
 		}
 	}
-	if old.MRT != want.MRT {
-		errs = append(errs, keepMRT(ctx, b, old.MRT, want.MRT))
-	}
-	return errors.Join(errs...)
-}
-
-func keepMRT(ctx context.Context, b *server.BgpServer, old, want MRT) error {
-	var errs []error
-	if old.File != "" {
-		errs = append(errs, b.DisableMrt(ctx, &api.DisableMrtRequest{Filename: old.File}))
-	}
-	if want.File != "" {
+	if old.MRT != want.MRT && want.MRT.File != "" {
 		if err := b.EnableMrt(ctx, &api.EnableMrtRequest{
-			Type: api.EnableMrtRequest_UPDATES, Filename: want.File, RotationInterval: uint64(want.Rotate / time.Second),
+			Type: api.EnableMrtRequest_UPDATES, Filename: want.MRT.File, RotationInterval: uint64(want.MRT.Rotate / time.Second),
 		}); err != nil {
-			errs = append(errs, fmt.Errorf("write MRT file %q: %w", want.File, err))
+			errs = append(errs, fmt.Errorf("write MRT file %q: %w", want.MRT.File, err))
 		}
 	}
 	return errors.Join(errs...)

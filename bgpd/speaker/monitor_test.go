@@ -1,3 +1,5 @@
+//go:build linux
+
 package speaker
 
 import (
@@ -9,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -123,10 +126,20 @@ func TestBMP(t *testing.T) {
 	}
 }
 
-// What a neighbour sends is in the file as it was on the wire.
+// What a neighbour sends is in the file as it was on the wire. The speaker has a process of its own: gobgp never ends what
+// writes the file.
 func TestMRTFile(t *testing.T) {
 	file := timeless(t)
-	_, p := rawSession(t, Options{Monitors: Monitors{MRT: MRT{File: file}}})
+	p, at := newRawPeer(t, netip.MustParseAddr("127.66.1.9"), 64496)
+	host{}.speak(t, Options{
+		ASN: 64500, RouterID: addrB, Monitors: Monitors{MRT: MRT{File: file}},
+		Neighbors: []Neighbor{{Name: "raw", Address: at.Addr(), Port: at.Port(), ASN: 64496, Local: addrB}},
+	})
+	await(t, "session", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.up
+	})
 	want := netip.MustParsePrefix("198.51.100.0/24")
 	p.send(t, want)
 	await(t, "the UPDATE in the file", func() bool {
@@ -137,6 +150,21 @@ func TestMRTFile(t *testing.T) {
 		defer f.Close()
 		return slices.ContainsFunc(readMRT(t, f), func(m *bgp.BGPMessage) bool { return announces(m, want.String()) })
 	})
+}
+
+func TestMRTFileStays(t *testing.T) {
+	old := Monitors{MRT: MRT{File: "/var/log/a.mrt"}}
+	s, err := New(Options{ASN: 64500, RouterID: addrB, Monitors: old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.started = true
+	if err := s.SetMonitors(Monitors{}); err == nil || !strings.Contains(err.Error(), "restart") {
+		t.Errorf("got %v, want an error that says to restart", err)
+	}
+	if s.monitors.MRT != old.MRT {
+		t.Error("a refused change was noted")
+	}
 }
 
 // timeless is a file whose path no layout of time.Format changes: gobgp writes the time into all of it.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -28,6 +29,7 @@ import (
 // What this binary has been started as, where it is not the test.
 const (
 	insideEnv  = "CATCHMENT_TEST_INSIDE"  // a test's name: it runs in namespaces of its own
+	rootEnv    = "CATCHMENT_TEST_ROOT"    // it is not the root of a user namespace alone
 	speakerEnv = "CATCHMENT_TEST_SPEAKER" // Options in JSON: a speaker in one network namespace
 )
 
@@ -42,7 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// speakAlone runs a speaker until its standard input ends and writes its sessions as lines of JSON.
+// speakAlone runs a speaker until its standard input ends and writes its sessions as lines of JSON. A line that it
+// reads says "down" or "up" and the address of a neighbour whose link has lost its carrier, or has it again.
 func speakAlone(conf string) error {
 	var o struct {
 		Options
@@ -63,7 +66,16 @@ func speakAlone(conf string) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			what, text, _ := strings.Cut(lines.Text(), " ")
+			switch addr, err := netip.ParseAddr(text); {
+			case err != nil:
+			case what == "up":
+				s.Reconnect(addr)
+			default:
+				_ = s.Reset(addr, "link is down")
+			}
+		}
 		cancel()
 	}()
 	return s.Run(ctx)
@@ -80,7 +92,9 @@ func inside(t *testing.T) bool {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m", "-test.parallel=24")
 	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() == 0 {
+		cmd.Env = append(cmd.Env, rootEnv+"=yes")
+	} else {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
@@ -102,6 +116,8 @@ func setUpInside(t *testing.T) {
 	t.Helper()
 	for _, line := range []string{
 		"mount --make-rprivate /", "mount -t tmpfs none /run", "mount -t tmpfs none /var/tmp", "ip link set lo up",
+		// zebra insists that who starts it is in the group of vtysh.
+		"sed '/^frrvty:/ { s/$/,root/; s/:,/:/ }' /etc/group > /run/group && mount --bind /run/group /etc/group",
 	} {
 		if out, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput(); err != nil {
 			t.Skipf("%s: %v: %s", line, err, out)
@@ -109,7 +125,7 @@ func setUpInside(t *testing.T) {
 	}
 }
 
-// host is a network namespace.
+// host is a network namespace; without a name it is ours.
 type host struct{ name string }
 
 // sh runs a line of shell in the host.
@@ -123,6 +139,9 @@ func (h host) sh(t *testing.T, format string, args ...any) string {
 }
 
 func (h host) command(name string, args ...string) *exec.Cmd {
+	if h.name == "" {
+		return exec.Command(name, args...)
+	}
 	cmd := exec.Command("nsenter", slices.Concat([]string{"--net=/run/netns/" + h.name, "--", name}, args)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
@@ -177,6 +196,7 @@ func (h host) refused(t *testing.T) int {
 
 // process is a speaker of ours in a host.
 type process struct {
+	in       io.Writer
 	mu       sync.Mutex // guards the following
 	sessions []Session
 }
@@ -187,11 +207,21 @@ func (p *process) was(state State) bool {
 	return slices.ContainsFunc(p.sessions, func(s Session) bool { return s.State == state })
 }
 
+// last returns the session as it was last heard of.
+func (p *process) last() Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.sessions) == 0 {
+		return Session{}
+	}
+	return p.sessions[len(p.sessions)-1]
+}
+
 // speak starts a speaker of ours; it ends with the test.
 func (h host) speak(t *testing.T, o Options, routes ...Route) *process {
 	t.Helper()
 	conf, err := json.Marshal(map[string]any{
-		"ASN": o.ASN, "RouterID": o.RouterID, "Listen": o.Listen, "Neighbors": o.Neighbors, "Routes": routes,
+		"ASN": o.ASN, "RouterID": o.RouterID, "Listen": o.Listen, "Neighbors": o.Neighbors, "Monitors": o.Monitors, "Routes": routes,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +241,7 @@ func (h host) speak(t *testing.T, o Options, routes ...Route) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{}
+	p := &process{in: in}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -262,7 +292,7 @@ func (h host) daemon(t *testing.T, conf, name string, args ...string) {
 	})
 }
 
-const frrBGPD = "/usr/lib/frr/bgpd"
+const frrBGPD, frrZebra = "/usr/lib/frr/bgpd", "/usr/lib/frr/zebra"
 
 // installed reports whether the daemon of that software is there.
 func installed(software string) bool {
@@ -284,21 +314,28 @@ type protected struct {
 	hops     int // TTL that it sends otherwise; 0 means 1
 }
 
-// session is one end for any software.
+// end is one end of a session, for any software.
 type end struct {
 	local, remote netip.Addr
 	localAS, peer uint32
 	passive       bool
 	protected
+	listen bool // though it dials, too
+	kernel bool // FRR: with zebra
+}
+
+// other is the other end, with the same protection.
+func (e end) other(passive bool) end {
+	return end{local: e.remote, remote: e.local, localAS: e.peer, peer: e.localAS, passive: passive, protected: e.protected}
 }
 
 func (e end) ours() Options {
 	n := Neighbor{
 		Name: "peer", Address: e.remote, ASN: e.peer, Local: e.local, Passive: e.passive,
-		Password: e.password, TTLSecurity: e.gtsm, Multihop: uint8(e.hops),
+		Password: e.password, TTLSecurity: e.gtsm, Multihop: uint8(e.hops), HoldTime: 3 * time.Second,
 	}
 	o := Options{ASN: e.localAS, RouterID: netip.AddrFrom4([4]byte{10, 0, byte(e.localAS >> 8), byte(e.localAS)}), Neighbors: []Neighbor{n}}
-	if e.passive {
+	if e.passive || e.listen {
 		o.Listen = []netip.AddrPort{netip.AddrPortFrom(e.local, 179)}
 	}
 	return o
@@ -316,7 +353,7 @@ func (e end) run(t *testing.T, h host, software string) *process {
 	switch software {
 	case "bird":
 		add(true, "router id 10.0.0.1; log stderr all; protocol device {}")
-		add(true, "protocol bgp peer { local %s as %d; neighbor %s as %d; connect delay time 1; connect retry time 1; error wait time 1, 2; ipv4 { import all; export none; }; ipv6 { import all; export none; };",
+		add(true, "protocol bgp peer { local %s as %d; neighbor %s as %d; connect delay time 1; connect retry time 1; error wait time 1, 1; ipv4 { import all; export none; }; ipv6 { import all; export none; };",
 			e.local, e.localAS, e.remote, e.peer)
 		add(e.passive, "passive yes;")
 		add(e.password != "", "password %q;", e.password)
@@ -332,7 +369,22 @@ func (e end) run(t *testing.T, h host, software string) *process {
 		add(e.hops > 0, " neighbor %s ebgp-multihop %d", e.remote, e.hops)
 		add(true, "")
 		dir := t.TempDir()
-		h.daemon(t, strings.Join(lines, "\n"), frrBGPD, "-n", "-S", "-Z", "-f", "%s", "-i", filepath.Join(dir, "pid"), "--vty_socket", dir, "-l", e.local.String(), "--log", "stdout")
+		args := []string{"-n", "-S", "-f", "%s", "-i", filepath.Join(dir, "pid"), "--vty_socket", dir, "-l", e.local.String(), "--log", "stdout"}
+		if e.kernel { // zebra tells bgpd of links
+			zserv := filepath.Join(dir, "zserv.api")
+			h.daemon(t, "", frrZebra, "-f", "%s", "-i", filepath.Join(dir, "zebra.pid"), "--vty_socket", dir, "-P", "0", "-u", "root", "-g", "root", "-z", zserv, "--log", "stdout")
+			await(t, "zebra", func() bool {
+				conn, err := net.Dial("unix", zserv)
+				if err == nil {
+					conn.Close()
+				}
+				return err == nil
+			})
+			args = append(args, "-z", zserv)
+		} else {
+			args = append(args, "-Z")
+		}
+		h.daemon(t, strings.Join(lines, "\n"), frrBGPD, args...)
 	default:
 		return h.speak(t, e.ours())
 	}

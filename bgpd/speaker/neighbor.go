@@ -127,6 +127,21 @@ func (s *Speaker) Reset(addr netip.Addr, why string) error {
 	return nil
 }
 
+// Reconnect begins the attempts to reach a neighbour anew, because its link has its carrier again: gobgp dials 1 to 2 s
+// after a beginning, and as long after each attempt that failed while the link was away. An established session is left
+// alone.
+func (s *Speaker) Reconnect(addr netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if session := s.sessions[addr]; session == nil || session.State == Established || session.flooded {
+		return
+	}
+	if !slices.Contains(s.again, addr) {
+		s.again = append(s.again, addr)
+	}
+	s.nudge()
+}
+
 // deletePeer is called with peers held.
 func (s *Speaker) deletePeer(ctx context.Context, b *server.BgpServer, n Neighbor) error {
 	r := s.revivals[n.Address]

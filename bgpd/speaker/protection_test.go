@@ -38,6 +38,9 @@ func TestProtectionOnTheWire(t *testing.T) {
 			for _, weDial := range []bool{true, false} {
 				n++
 				i := n
+				if !allRoles && software != "ours" && (n/2)%2 == n%2 {
+					continue
+				}
 				role := map[bool]string{true: "we dial", false: "we accept"}[weDial]
 				t.Run(strings.Join([]string{software, test.name, role}, "/"), func(t *testing.T) {
 					if !installed(software) {
@@ -45,12 +48,16 @@ func TestProtectionOnTheWire(t *testing.T) {
 					}
 					t.Parallel()
 					here, there := newHost(t, fmt.Sprintf("a%d", i)), newHost(t, fmt.Sprintf("b%d", i))
-					us := end{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2"), 64500, 64496, !weDial, test.us}
+					us := end{
+						local: netip.MustParseAddr("198.18.0.1"), remote: netip.MustParseAddr("198.18.0.2"), localAS: 64500, peer: 64496,
+						passive: !weDial, protected: test.us,
+					}
 					if i%3 == 0 {
 						us.local, us.remote = netip.MustParseAddr("2001:db8:18::1"), netip.MustParseAddr("2001:db8:18::2")
 					}
 					join(t, here, us.local.String(), there, us.remote.String())
-					them := end{us.remote, us.local, us.peer, us.localAS, weDial, test.them}
+					them := us.other(weDial)
+					them.protected = test.them
 					them.run(t, there, software)
 					proves(t, us.run(t, here, "ours"), test.up, here, there)
 				})
@@ -64,8 +71,11 @@ func TestProtectionOnTheWire(t *testing.T) {
 		join(t, router, "198.18.1.1", there, "198.18.1.2")
 		here.sh(t, "ip route add default via 198.18.0.2")
 		there.sh(t, "ip route add default via 198.18.1.1")
-		us := end{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.1.2"), 64500, 64496, false, protected{gtsm: true}}
-		end{us.remote, us.local, us.peer, us.localAS, true, us.protected}.run(t, there, "ours")
+		us := end{
+			local: netip.MustParseAddr("198.18.0.1"), remote: netip.MustParseAddr("198.18.1.2"), localAS: 64500, peer: 64496,
+			protected: protected{gtsm: true},
+		}
+		us.other(true).run(t, there, "ours")
 		proves(t, us.run(t, here, "ours"), false, here, there)
 	})
 }

@@ -43,8 +43,8 @@ const (
 )
 
 // serve speaks on every connection that l accepts, one after the other, until l is closed.
-func (p *rawPeer) serve(t testing.TB, l net.Listener) {
-	t.Helper()
+func (p *rawPeer) serve(tb testing.TB, l net.Listener) {
+	tb.Helper()
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -55,7 +55,7 @@ func (p *rawPeer) serve(t testing.TB, l net.Listener) {
 			_ = p.speak(conn)
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		l.Close()
 		p.close()
 		running.Wait()
@@ -267,13 +267,13 @@ func (p *rawPeer) count() (withdrawn, announced, updates int, last time.Time) {
 }
 
 // newRawPeer listens at addr.
-func newRawPeer(t testing.TB, addr netip.Addr, asn uint32) (*rawPeer, netip.AddrPort) {
-	t.Helper()
+func newRawPeer(tb testing.TB, addr netip.Addr, asn uint32) (*rawPeer, netip.AddrPort) {
+	tb.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p := &rawPeer{asn: asn}
-	p.serve(t, l)
+	p.serve(tb, l)
 	return p, l.Addr().(*net.TCPAddr).AddrPort()
 }

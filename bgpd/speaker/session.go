@@ -291,8 +291,8 @@ func (s *Speaker) reviveDue(ctx context.Context, b *server.BgpServer, now time.T
 		return time.Time{}
 	}
 	s.mu.Lock()
-	down := s.down
-	s.down = nil
+	down, again := s.down, s.again
+	s.down, s.again = nil, nil
 	up, flooded := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for addr, session := range s.sessions {
 		up[addr], flooded[addr] = session.State == Established, session.flooded
@@ -309,6 +309,9 @@ func (s *Speaker) reviveDue(ctx context.Context, b *server.BgpServer, now time.T
 		if slices.Contains(down, n.Address) && r.due.IsZero() {
 			pause := r.pause(now, flooded[n.Address], s.o.floodFirst)
 			r.due = now.Add(time.Duration((0.5 + rand.Float64()) * float64(pause))) //nolint:gosec // jitter
+		}
+		if slices.Contains(again, n.Address) {
+			r.due = now
 		}
 		switch {
 		case r.due.IsZero():

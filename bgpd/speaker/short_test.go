@@ -7,5 +7,6 @@ import "time"
 // How long and how often the tests that need real time go on, in `make test`.
 const (
 	steadyFor = 2 * time.Second
-	cuts      = 2
+	cuts      = 1
+	allRoles  = false // with others at the far end; else one of two
 )

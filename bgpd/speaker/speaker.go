@@ -42,7 +42,8 @@ type Speaker struct {
 	listenerError string // of a listener that could not be prepared for GTSM
 	sessions      map[netip.Addr]*Session
 	down          []netip.Addr  // sessions that ended since revive last looked; at most one entry a neighbor
-	wake          chan struct{} // capacity 1: down has grown, or a session has changed
+	again         []netip.Addr  // neighbours to be begun anew at once; at most one entry a neighbor
+	wake          chan struct{} // capacity 1: down or again has grown, or a session has changed
 }
 
 // New checks the options and starts nothing.

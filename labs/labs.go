@@ -114,7 +114,7 @@ type Caps struct {
 // Feature is something that a lab has or lacks as a whole.
 type Feature string
 
-// BFD: the paths of links that say `bfd` are watched. It takes machines with a network of their own.
+// BFD is that the paths of links that say `bfd` are watched. It takes machines with a network of their own.
 const BFD Feature = "bfd"
 
 // Features are all of them.

@@ -75,6 +75,7 @@ func drawRoute(t *rapid.T) Route {
 	addr, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, "addr"))
 	hop, _ := netip.AddrFromSlice(rapid.SliceOfN(rapid.Byte(), size, size).Draw(t, "hop"))
 	r := Route{Prefix: netip.PrefixFrom(addr, rapid.IntRange(1, addr.BitLen()).Draw(t, "bits")).Masked(), NextHop: hop, MED: rapid.Uint32().Draw(t, "med")}
+	r.ASPath = rapid.SliceOfN(rapid.Uint32(), 0, 10).Draw(t, "path")
 	r.Communities = rapid.SliceOfN(rapid.Uint32(), 0, 4).Draw(t, "communities")
 	for range rapid.IntRange(0, 3).Draw(t, "large") {
 		r.LargeCommunities = append(r.LargeCommunities, [3]uint32{rapid.Uint32().Draw(t, "a"), rapid.Uint32().Draw(t, "b"), rapid.Uint32().Draw(t, "c")})
@@ -96,7 +97,7 @@ func TestRouteSurvivesTheLibrary(t *testing.T) {
 		if !ok {
 			t.Fatalf("cannot read back %v", r)
 		}
-		got := Route{Prefix: b.Prefix, NextHop: b.NextHop, MED: b.MED, Communities: b.Communities, LargeCommunities: b.LargeCommunities}
+		got := Route{Prefix: b.Prefix, NextHop: b.NextHop, MED: b.MED, ASPath: b.ASPath, Communities: b.Communities, LargeCommunities: b.LargeCommunities}
 		if !got.equal(r) {
 			t.Fatalf("got %+v, want %+v", got, r)
 		}

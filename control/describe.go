@@ -132,13 +132,18 @@ func large(all [][3]uint32) string {
 	return "[" + strings.Join(words, ", ") + "]"
 }
 
-func (d describer) bgp(b topology.BGP) {
+// origins is how our own announcements are checked.
+func origins(r topology.RPKI) string {
 	invalid := "warn"
-	if b.RPKI.Refuse {
+	if r.Refuse {
 		invalid = "refuse"
 	}
+	return fmt.Sprintf("{servers: [%s], invalid: %s}", strings.Join(r.Servers, ", "), invalid)
+}
+
+func (d describer) bgp(b topology.BGP) {
 	d.line(0, "bgp:")
-	d.line(1, "rpki: {servers: [%s], invalid: %s}", strings.Join(b.RPKI.Servers, ", "), invalid)
+	d.line(1, "rpki: %s", origins(b.RPKI))
 	d.line(1, "bmp: [%s]", strings.Join(b.BMP, ", "))
 	if b.MRT.File != "" {
 		d.line(1, "mrt: {file: %s, rotate: %s}", b.MRT.File, conf.Span(b.MRT.Rotate))

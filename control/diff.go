@@ -120,7 +120,7 @@ func differences(was, is map[string]string) []Difference {
 
 // routesOf are the facts that decide what is announced, by their subjects.
 func routesOf(t *topology.Topology) map[string]string {
-	facts := map[string]string{"asn": strconv.FormatUint(uint64(t.ASN), 10), "drain": ladder(t.Drain)}
+	facts := map[string]string{"asn": strconv.FormatUint(uint64(t.ASN), 10), "drain": ladder(t.Drain), "rpki": origins(t.BGP.RPKI)}
 	for _, p := range t.POPs {
 		facts["pop "+p.Name] = fmt.Sprintf("announces %s, anycast ones with %d:1:%d", joined(announcedBy(t, p)), t.ASN, p.Index)
 		for _, n := range p.Nodes {

@@ -73,6 +73,7 @@ func TestDiff(t *testing.T) {
 		{"an anycast prefix goes", []string{", 198.51.100.0/24] => ]"}, "pop ams, pop nyc, pop sin", "", "", "ams: 198.51.100.0/24; nyc: 198.51.100.0/24; sin: 198.51.100.0/24", true},
 		{"its own limit counts for nothing", []string{", 198.51.100.0/24] => ]", "at_once: 1 => at_once: 3"}, "drain, pop ams, pop nyc, pop sin", "", "", "ams: 198.51.100.0/24; nyc: 198.51.100.0/24; sin: 198.51.100.0/24", true},
 		{"a POP comes", []string{"  sin: => \n  fra: {at: FRA, unicast: [203.0.113.48/28]}\n  sin:"}, "node fra1, pop fra, pop sin", "pop fra", "shield fra", "", false},
+		{name: "origins are checked", change: []string{"drain: {at_once: 1} => drain: {at_once: 1}\nbgp: {rpki: {servers: [198.51.100.8:3323], invalid: refuse}}"}, routes: "rpki"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a, b := changed(t), changed(t, test.change...)

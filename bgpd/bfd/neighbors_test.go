@@ -36,6 +36,8 @@ type scene struct {
 	t   *testing.T
 	dir string
 	pid string // of a process in the neighbour's namespace
+
+	raised bool // the neighbour's daemons are above ordinary processes, too
 }
 
 // isolated runs fn in a process of its own with the scene around it. It needs root, as FRR does.
@@ -133,7 +135,11 @@ func (s *scene) frr(every time.Duration) *neighbor {
 	s.write("bfdd.conf", conf+"exit\n")
 	s.write("zebra.conf", "")
 	daemon := func(name string, more ...string) *exec.Cmd {
-		args := []string{"nsenter", "-t", s.pid, "-n", frrFolder + name, "-f", name + ".conf", "-i", s.dir + "/" + name + ".pid", "-z", s.dir + "/zserv", "--vty_socket", s.dir, "-P", "0", "-u", "root", "-g", "root", "--log", "stdout"}
+		args := []string{"nsenter", "-t", s.pid, "-n"}
+		if s.raised {
+			args = append(args, "chrt", "--rr", "1")
+		}
+		args = append(args, frrFolder+name, "-f", name+".conf", "-i", s.dir+"/"+name+".pid", "-z", s.dir+"/zserv", "--vty_socket", s.dir, "-P", "0", "-u", "root", "-g", "root", "--log", "stdout")
 		return s.start(append(args, more...)...)
 	}
 	daemon("zebra")

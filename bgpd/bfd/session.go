@@ -176,7 +176,7 @@ func (s *Session) Retime(t Timing) error {
 func (s *Session) Stop(now time.Time) {
 	if s.state != AdminDown {
 		s.enter(AdminDown, ByHand, now)
-		s.failed = false
+		s.failed, s.quota = false, now // it may be our last packet
 	}
 }
 

@@ -22,6 +22,7 @@ var (
 	intervals = flag.String("intervals", "10ms", "the intervals of TestStable, separated by commas")
 	ordinary  = flag.Bool("ordinary", false, "TestStable does not raise the thread's priority")
 	spinners  = flag.Int("spinners", 0, "goroutines of our own process that never sleep in TestStable")
+	raised    = flag.Bool("raised", false, "FRR's daemons run above ordinary processes in TestStable, too")
 	far       = flag.String("far", "frr", "who is at the other end in TestStable: frr or ours")
 	burners   = flag.Int("burners", 0, "processes that saturate the cores in TestStable; 0 means one a core")
 )
@@ -38,7 +39,7 @@ func TestStable(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Run(word, func(t *testing.T) {
-				in := &scene{t: t, dir: t.TempDir(), pid: s.pid}
+				in := &scene{t: t, dir: t.TempDir(), pid: s.pid, raised: *raised}
 				if *far == "ours" {
 					in.stable(in.ours(every), every)
 				} else {

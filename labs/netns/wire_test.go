@@ -127,3 +127,22 @@ func TestGossipAndRoutingAreKnownByTheirPorts(t *testing.T) {
 		t.Error("the payload of a later fragment is taken for ports (RFC 791 §3.1)")
 	}
 }
+
+// A tap that wants some frames gets those, and a slow reader of it does not hold up the wire.
+func TestATapGetsWhatItWants(t *testing.T) {
+	var all taps
+	one := &tap{packets: make(chan captured, 1), want: func(f []byte) bool { return f[0] == 1 }}
+	all.add(one)
+	at := time.Now()
+	for _, f := range [][]byte{{0}, {1}, {1}, {0}} {
+		all.send(at, f)
+	}
+	if got := <-one.packets; got.data[0] != 1 || !got.at.Equal(at) || len(one.packets) != 0 {
+		t.Errorf("got %v at %v, and %d more", got.data, got.at, len(one.packets))
+	}
+	all.remove(one)
+	all.send(at, []byte{1})
+	if len(one.packets) != 0 {
+		t.Error("a tap that is gone gets frames")
+	}
+}

@@ -284,7 +284,7 @@ func withNeighbor(t *testing.T, s *scene, n *neighbor, every time.Duration) {
 
 func TestWithFRR(t *testing.T) {
 	isolated(t, frrFolder+"bfdd", func(s *scene) {
-		for _, every := range []time.Duration{50 * ms, 10 * ms} {
+		for _, every := range neighborIntervals() {
 			t.Run(every.String(), func(t *testing.T) {
 				in := &scene{t: t, dir: t.TempDir(), pid: s.pid}
 				withNeighbor(t, in, in.frr(every), every)
@@ -332,7 +332,7 @@ func TestFRRWithTTLSecurity(t *testing.T) {
 
 func TestWithBIRD(t *testing.T) {
 	isolated(t, "bird", func(s *scene) {
-		for _, every := range []time.Duration{50 * ms, 10 * ms} {
+		for _, every := range neighborIntervals() {
 			t.Run(every.String(), func(t *testing.T) {
 				in := &scene{t: t, dir: t.TempDir(), pid: s.pid}
 				withNeighbor(t, in, in.bird(every), every)

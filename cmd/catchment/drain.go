@@ -32,7 +32,7 @@ func (a *app) drain() *cobra.Command {
 	cmd := a.jsonFlag(&cobra.Command{
 		Use: "drain POP|NODE", Short: "Move the clients away: DNS first, then GSHUT, then withdraw once it is quiet", Args: cobra.ExactArgs(1),
 		Example: `  catchment drain ams --why "new kernel" --for 2h
-  catchment drain ams1 --wait && ssh ams1 reboot`,
+  catchment drain ams1 --wait`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client(cmd.Context())
 			if err != nil {

@@ -34,7 +34,7 @@ func (s *Speaker) SetNeighbors(want []Neighbor) error {
 			return fmt.Errorf("neighbor %q: gobgp cannot take a password off a listener; restart to go without one", n.Name)
 		}
 	}
-	if err := guardListeners(s.Addrs(), want); err != nil {
+	if err := s.guard(s.Addrs(), want); err != nil {
 		return err
 	}
 	ctx := context.Background()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // MD5 and GTSM on the wire, with gobgp, BIRD and FRR at the other end, for both ends as the one that dials: what should
@@ -107,6 +109,9 @@ func proves(t *testing.T, us *process, up bool, hosts ...host) {
 func TestLowTTLIsNotEvenAccepted(t *testing.T) {
 	near := Neighbor{Name: "near", Address: addrB, ASN: 64496, Local: addrA, Passive: true, TTLSecurity: true}
 	far := Neighbor{Name: "far", Address: addrC, ASN: 64497, Local: addrA, Passive: true, Multihop: 64}
+	if err := canFilter(t); err != nil {
+		t.Skipf("neighbours with and without TTL security on one listener: %v", err)
+	}
 	hub, _ := listen(t, Options{ASN: 64500, RouterID: addrA, Listen: at(addrA), Neighbors: []Neighbor{near, far}})
 	run(t, hub)
 	await(t, "both wait", func() bool { return hub.Neighbors()[0].State == Active && hub.Neighbors()[1].State == Active })
@@ -130,6 +135,14 @@ func TestLowTTLIsNotEvenAccepted(t *testing.T) {
 	if got := hub.Neighbors()[0].State; got != Active {
 		t.Errorf("the neighbour with TTL security is %s", got)
 	}
+	plain := near
+	plain.TTLSecurity = false
+	if err := hub.SetNeighbors([]Neighbor{plain, far}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dial(addrB, near.ASN); err != nil {
+		t.Errorf("TTL security was taken away: %v", err)
+	}
 	far.Multihop, far.TTLSecurity = 0, true
 	if err := hub.SetNeighbors([]Neighbor{near, far}); err != nil {
 		t.Fatal(err)
@@ -137,6 +150,37 @@ func TestLowTTLIsNotEvenAccepted(t *testing.T) {
 	if _, err := dial(addrC, far.ASN); err == nil {
 		t.Error("TTL security was added and the connection accepted")
 	}
+}
+
+// canFilter says why this host lets us attach no filter to a listener.
+func canFilter(t *testing.T) error {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	return attach(fd, ttlFilter(true, nil))
+}
+
+// Without rights neighbours that all have TTL security, or none, are fine.
+func TestTTLSecurityOfAll(t *testing.T) {
+	near := Neighbor{Name: "near", Address: addrB, ASN: 64496, Local: addrA, Passive: true, TTLSecurity: true}
+	hub, _ := listen(t, Options{ASN: 64500, RouterID: addrA, Listen: at(addrA), Neighbors: []Neighbor{near}})
+	run(t, hub)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: addrB.AsSlice()}, Timeout: 300 * time.Millisecond} // its TTL is 64
+	if _, err := d.Dial("tcp", hub.Addrs()[0].String()); err == nil {
+		t.Error("a connection with a low TTL was accepted")
+	}
+	near.TTLSecurity = false
+	if err := hub.SetNeighbors([]Neighbor{near}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := d.Dial("tcp", hub.Addrs()[0].String())
+	if err != nil {
+		t.Fatalf("TTL security was taken away: %v", err)
+	}
+	conn.Close()
 }
 
 // What the kernel refuses ends the start, and keeps a neighbour that is added later away; it is never a log line alone.

@@ -28,6 +28,7 @@ type Speaker struct {
 	revivals  map[netip.Addr]*revival
 	held      map[netip.Addr]bool // not brought up until Release
 	monitors  Monitors
+	guarded   bool // the listeners ask for a TTL
 	started   bool // Run has put neighbors in force
 	closing   bool // no neighbour is added any more
 
@@ -89,7 +90,7 @@ func (s *Speaker) Listen(ctx context.Context) error {
 	go b.Serve() // gobgp gives no way to end it; it sleeps once StopBgp has been called
 	listen, err := s.open(ctx, b)
 	if err == nil {
-		err = guardListeners(listen, s.neighbors)
+		err = s.guard(listen, s.neighbors)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,6 +169,16 @@ func (s *Speaker) checkProtection(neighbors []Neighbor) error {
 		errs = append(errs, s.o.tryProtection(n))
 	}
 	return errors.Join(errs...)
+}
+
+// guard has the listeners ask for TTL security, if it is or was asked for. It is called with peers held.
+func (s *Speaker) guard(listen []netip.AddrPort, neighbors []Neighbor) error {
+	asked := slices.ContainsFunc(neighbors, func(n Neighbor) bool { return n.TTLSecurity })
+	if !asked && !s.guarded {
+		return nil
+	}
+	s.guarded = true
+	return guardListeners(listen, neighbors)
 }
 
 func (s *Speaker) listenerProblem() string {

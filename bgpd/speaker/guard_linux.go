@@ -19,10 +19,11 @@ import (
 //	  ACK, OPEN, KEEPALIVE ─────────────►  in the receive buffer before gobgp has called accept
 //	                                       gobgp sets the least TTL 255, reads the buffer: established
 //
-// So the listener gets a socket filter (SO_ATTACH_FILTER, inherited by what it accepts) that drops what a neighbour with
-// GTSM sends with a lower TTL, from the first SYN on. gobgp hands no listener out; we find it among our descriptors.
+// So the listener asks for it already, and what it accepts inherits that: where all neighbours of a family have GTSM, by its
+// least TTL; where only some have, by a socket filter (SO_ATTACH_FILTER), for which newer kernels want CAP_NET_ADMIN. gobgp
+// hands no listener out; we find it among our descriptors.
 
-// guardListeners makes the listeners drop what these neighbours send with a TTL below 255.
+// guardListeners makes the listeners drop, from the first SYN on, what neighbours with GTSM send with a TTL below 255.
 func guardListeners(listen []netip.AddrPort, neighbors []Neighbor) error {
 	if len(listen) == 0 {
 		return nil
@@ -41,7 +42,7 @@ func guardListeners(listen []netip.AddrPort, neighbors []Neighbor) error {
 		if !ok || !slices.Contains(listen, addr) {
 			continue
 		}
-		if err := attach(fd, ttlFilter(addr.Addr().Is4(), neighbors)); err != nil {
+		if err := guard(fd, addr.Addr().Is4(), neighbors); err != nil {
 			return fmt.Errorf("guard listener %q against low TTLs: %w", addr, err)
 		}
 		found++
@@ -50,6 +51,37 @@ func guardListeners(listen []netip.AddrPort, neighbors []Neighbor) error {
 		return errors.New("guard listeners against low TTLs: they are not among our descriptors")
 	}
 	return nil
+}
+
+// guard protects one listener.
+func guard(fd int, v4 bool, neighbors []Neighbor) error {
+	near, far := 0, 0
+	for _, n := range neighbors {
+		switch {
+		case n.Address.Is4() != v4:
+		case n.TTLSecurity:
+			near++
+		default:
+			far++
+		}
+	}
+	level, name, least := unix.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, 0
+	if v4 {
+		level, name = unix.IPPROTO_IP, unix.IP_MINTTL
+	}
+	if near > 0 && far == 0 {
+		least = maxTTL
+	}
+	if near > 0 && far > 0 {
+		if err := attach(fd, ttlFilter(v4, neighbors)); errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("some neighbours have TTL security and others have not: this kernel wants CAP_NET_ADMIN to tell them apart (give it, or all of them the same): %w", err)
+		} else if err != nil {
+			return err
+		}
+	} else if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return unix.SetsockoptInt(fd, level, name, least)
 }
 
 // listensAt returns the address of a descriptor that is a listening TCP socket.

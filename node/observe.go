@@ -37,14 +37,14 @@ func (j *judge) watchPOP(ctx context.Context, p *topology.POP, s health.Service)
 					if ctx.Err() != nil {
 						return
 					}
-					c := tracker.Observe(now, v)
-					states[i] = c.View
+					was := states[i].State
+					states[i] = tracker.Observe(now, v).View
 					ok, text, known := sighting(states)
 					if !known {
 						return
 					}
 					j.fleet.SetObserved(now, p.Name, s, ok, text)
-					if c.Changed {
+					if states[i].State != was {
 						j.onRecord()
 					}
 				})

@@ -123,8 +123,9 @@ func (s *Speaker) note(fn func(now time.Time) health.Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	was := s.tracker.View().Cause
 	c := fn(now)
-	if !c.Changed {
+	if !c.Changed || c.View.Cause == was { // of a suspicion nobody else is to hear
 		return
 	}
 	s.o.Logger.Info("service changed", "state", c.View.State.String(), "cause", c.View.Cause.Text)

@@ -52,11 +52,11 @@ func play(order []int, spacing, delay time.Duration, dead int, without rule) *si
 	return s
 }
 
-// Every order of failures and heals of three POPs, soft and hard, 0, 50 and 500 ms apart, with gossip from next door and from the
-// other side of the world.
+// Every order of failures and heals of three POPs, soft and hard, 0, 50 and 500 ms apart, with gossip from the other side of the
+// world, and, with the build tag lab, from nearer places.
 func TestEveryOrderOfFailuresAndHeals(t *testing.T) {
 	runs, worst := 0, time.Duration(0)
-	for _, delay := range []time.Duration{time.Millisecond, 300 * time.Millisecond} {
+	for _, delay := range delays() {
 		for _, spacing := range []time.Duration{0, 50 * time.Millisecond, 500 * time.Millisecond} {
 			for dead := range 8 {
 				interleavings(3, func(order []int) {

@@ -99,15 +99,15 @@ func Decide(in Input) Output {
 	for _, p := range in.Node.POP.Unicast {
 		out.Wants = append(out.Wants, Want{Prefix: p, NextHop: nextHop(in.Node, p), State: Announced, Reason: "the POP's own addresses"})
 	}
-	decided := map[services]decision{}
+	decided, within := map[services]decision{}, servicesOf(in.Topology)
 	for _, p := range in.Topology.Anycast.Prefixes {
-		inside := servicesIn(in.Topology, p)
+		inside := within[p]
 		if in.without&familiesTogether != 0 {
 			decided = map[services]decision{}
 		}
 		d, done := decided[inside]
 		if !done {
-			d = newGroup(&in, inside, p).decide()
+			d = newGroup(&in, within, p).decide()
 			decided[inside] = d
 		}
 		out.Ledger[p] = d.account
@@ -135,23 +135,41 @@ func Decide(in Input) Output {
 // services is the set of services that live in a prefix, by their place in health.Services.
 type services [len(health.Services)]bool
 
-func servicesIn(t *topology.Topology, p netip.Prefix) services {
-	var in services
+// servicesOf says which services live in each anycast prefix. It looks each address up by the lengths that prefixes have:
+// with a thousand of each, to ask every prefix about every address would take as long as to tell the neighbours.
+func servicesOf(t *topology.Topology) map[netip.Prefix]services {
+	all := make(map[netip.Prefix]services, len(t.Anycast.Prefixes))
+	var lengths []int
+	for _, p := range t.Anycast.Prefixes {
+		all[p] = services{}
+		if !slices.Contains(lengths, p.Bits()) {
+			lengths = append(lengths, p.Bits())
+		}
+	}
 	for i, s := range health.Services {
 		addrs := t.Anycast.DNS
 		if s == health.Web {
 			addrs = t.Anycast.Web
 		}
-		in[i] = slices.ContainsFunc(addrs, p.Contains)
+		for _, a := range addrs {
+			for _, bits := range lengths {
+				p, err := a.Prefix(bits)
+				if in, ours := all[p]; ours && err == nil {
+					in[i] = true
+					all[p] = in
+				}
+			}
+		}
 	}
-	return in
+	return all
 }
 
-func siblings(t *topology.Topology, inside services) []netip.Prefix {
+// siblings are the prefixes in which the same services live as in p, in the file's order.
+func siblings(t *topology.Topology, inside map[netip.Prefix]services, p netip.Prefix) []netip.Prefix {
 	var all []netip.Prefix
-	for _, p := range t.Anycast.Prefixes {
-		if servicesIn(t, p) == inside {
-			all = append(all, p)
+	for _, o := range t.Anycast.Prefixes {
+		if inside[o] == inside[p] {
+			all = append(all, o)
 		}
 	}
 	return all

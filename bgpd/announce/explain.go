@@ -31,7 +31,7 @@ func Explain(in Input, p netip.Prefix) (Want, []Condition, bool) {
 	if !wants[i].Anycast {
 		return wants[i], []Condition{{What: "unicast", OK: true, Value: "announced as long as the node speaks BGP"}}, true
 	}
-	g := newGroup(&in, servicesIn(in.Topology, p), p)
+	g := newGroup(&in, servicesOf(in.Topology), p)
 	all := append(g.ownConditions(), g.wishes()...)
 	all = append(all, g.others()...)
 	return wants[i], append(all, g.book(in.Drains[p])...), true

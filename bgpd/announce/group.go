@@ -38,8 +38,8 @@ type group struct {
 	past     Account
 }
 
-func newGroup(in *Input, inside services, p netip.Prefix) *group {
-	g := &group{in: in, inside: inside, prefixes: siblings(in.Topology, inside), minPOPs: cmp.Or(in.Topology.Anycast.MinPOPs, topology.DefaultMinPOPs)}
+func newGroup(in *Input, within map[netip.Prefix]services, p netip.Prefix) *group {
+	g := &group{in: in, inside: within[p], prefixes: siblings(in.Topology, within, p), minPOPs: cmp.Or(in.Topology.Anycast.MinPOPs, topology.DefaultMinPOPs)}
 	if in.without&familiesTogether != 0 {
 		g.prefixes = []netip.Prefix{p}
 	}
@@ -52,11 +52,16 @@ func newGroup(in *Input, inside services, p netip.Prefix) *group {
 	return g
 }
 
+// claims reports whether a node says that it announces all the prefixes. Nodes say it in the file's order, so that one
+// look at each is enough; one of another order is looked through for each prefix.
 func (g *group) claims(n health.NodeView) bool {
+	rest := n.Claims
 	for _, p := range g.prefixes {
-		if !slices.Contains(n.Claims, p) {
+		i := slices.Index(rest, p)
+		if i < 0 && !slices.Contains(n.Claims, p) {
 			return false
 		}
+		rest = rest[i+1:]
 	}
 	return true
 }

@@ -63,6 +63,19 @@ func drawInput(t *rapid.T) Input {
 	return in
 }
 
+// servicesIn is what servicesOf finds, found another way.
+func servicesIn(t *topology.Topology, p netip.Prefix) services {
+	var in services
+	for i, s := range health.Services {
+		addrs := t.Anycast.DNS
+		if s == health.Web {
+			addrs = t.Anycast.Web
+		}
+		in[i] = slices.ContainsFunc(addrs, p.Contains)
+	}
+	return in
+}
+
 // classesAgainst returns what speaks against announcing a prefix: the classes of the own services that live in it, and whether
 // they were never good.
 func classesAgainst(in Input, p netip.Prefix) (classes map[health.Class]bool, early bool) {
@@ -149,7 +162,7 @@ func TestADeadServiceIsWithdrawnAtOnce(t *testing.T) {
 		for _, w := range Decide(in).Wants {
 			classes, _ := classesAgainst(in, w.Prefix)
 			everywhere := true // the siblings of the prefix are elsewhere, too
-			for _, p := range siblings(in.Topology, servicesIn(in.Topology, w.Prefix)) {
+			for _, p := range siblings(in.Topology, servicesOf(in.Topology), w.Prefix) {
 				everywhere = everywhere && healthyClaim(in, p)
 			}
 			if w.Anycast && classes[health.Hard] && everywhere && w.State != Withdrawn {

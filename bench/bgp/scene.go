@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -130,22 +131,19 @@ func (c *scene) up(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	var life context.Context
+	life, c.cancel = context.WithCancel(ctx)
 	var err error
 	c.lab, err = netns.Up(ctx, netns.Options{
 		Dir: dir, Name: "b", Root: filepath.Join(c.home, "r"), Binary: o.binary, Split: true, Alone: !c.speaker.isNode,
 		Guests: func(m *layout.Machine, dir string) ([]runner.Process, error) { return c.guests(o, m, dir) },
+		Built:  func(l *netns.Lab) { c.watch(life, l) },
 	})
 	if err != nil {
 		return err
 	}
 	if err := c.wayBack(ctx); err != nil {
 		return err
-	}
-	ctx, c.cancel = context.WithCancel(ctx)
-	for i := range c.pops {
-		r := &record{pop: c.wire(i).A.V4, told: map[conn]map[netip.Prefix]bool{}}
-		c.records = append(c.records, r)
-		c.parts.Go(func() { _ = r.watch(ctx, c.lab, c.link(i)) })
 	}
 	client, err := c.lab.Inside("client")
 	if err != nil {
@@ -154,7 +152,7 @@ func (c *scene) up(ctx context.Context, o options) error {
 	for _, vip := range vips {
 		var l *load
 		err := c.await(ctx, upWithin, func() string { // without a route no socket can be connected
-			if l, err = newLoad(ctx, client, vip); err != nil {
+			if l, err = newLoad(life, client, vip); err != nil {
 				return err.Error()
 			}
 			return ""
@@ -163,14 +161,23 @@ func (c *scene) up(ctx context.Context, o options) error {
 			return err
 		}
 		c.loads = append(c.loads, l)
-		c.parts.Go(func() { l.run(ctx, c.every) })
+		c.parts.Go(func() { l.run(life, c.every) })
 	}
 	return c.ready(ctx)
 }
 
+// watch records what crosses the POPs' cables from the first frame on.
+func (c *scene) watch(ctx context.Context, l *netns.Lab) {
+	for i := range c.pops {
+		r := &record{pop: c.wire(l.Plan(), i).A.V4, told: map[conn]map[netip.Prefix]bool{}}
+		c.records = append(c.records, r)
+		c.parts.Go(func() { _ = r.watch(ctx, l, c.link(i)) })
+	}
+}
+
 // wire is the cable between a POP and its transit; the POP's end is A.
-func (c *scene) wire(pop int) *layout.Wire {
-	for _, w := range c.lab.Plan().Wires {
+func (c *scene) wire(plan *layout.Plan, pop int) *layout.Wire {
+	for _, w := range plan.Wires {
 		if w.Link.A == popNames[pop] && !strings.HasPrefix(w.Link.B, "idle") {
 			return w
 		}
@@ -184,7 +191,7 @@ func (c *scene) wayBack(ctx context.Context) error {
 		return nil
 	}
 	for i := range c.pops {
-		w := c.wire(i)
+		w := c.wire(c.lab.Plan(), i)
 		for _, via := range []netip.Addr{w.B.V4, w.B.V6} {
 			var said bytes.Buffer
 			if err := c.lab.Exec(ctx, w.A.Machine.Name, []string{"ip", "route", "replace", "default", "via", via.String()}, &said, &said); err != nil {
@@ -327,7 +334,31 @@ func (c *scene) down() error {
 	if c.lab != nil {
 		ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
 		defer stop()
-		err = c.lab.Down(ctx)
+		err = errors.Join(c.lab.Down(ctx), gone(ctx))
 	}
 	return errors.Join(err, os.RemoveAll(c.home))
+}
+
+// gone takes away the cables that are left, and waits until none is: a connection that nobody answers any more keeps its
+// namespace for a while, and the next lab's cables have the same names.
+func gone(ctx context.Context) error {
+	for {
+		out, err := exec.CommandContext(ctx, "ip", "-o", "link").Output()
+		if err != nil {
+			return fmt.Errorf("list what is left of the lab: %w", err)
+		}
+		left := 0
+		for line := range strings.Lines(string(out)) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 || fields[1] == "lo:" {
+				continue
+			}
+			name, _, _ := strings.Cut(strings.TrimSuffix(fields[1], ":"), "@")
+			left++
+			_ = exec.CommandContext(ctx, "ip", "link", "del", name).Run() // it may go by itself meanwhile
+		}
+		if left == 0 {
+			return nil
+		}
+	}
 }

@@ -32,8 +32,8 @@ import (
 	"github.com/catchment-net/catchment/topology"
 )
 
-// Options says what to bring up. All but Doors, Env, Router, Progress, Guests, Alone and
-// Logger are required.
+// Options says what to bring up. All but Doors, Env, Router, Progress, Guests, Alone,
+// Built and Logger are required.
 type Options struct {
 	Dir      string         // the lab's folder
 	Name     string         // what to call it
@@ -51,6 +51,9 @@ type Options struct {
 	// Alone has the guests run in the place of our nodes. Such a lab counts as up when all has been started: only who
 	// brought the guests knows when they are ready.
 	Alone bool
+	// Built is called when machines and cables stand and before anything runs on them; nil means that nobody waits. Of
+	// the lab only Plan, Inside and Watch may be used then.
+	Built func(*Lab)
 
 	Logger *slog.Logger // nil discards
 }
@@ -152,6 +155,9 @@ func (l *Lab) up(ctx context.Context) error {
 	}
 	for _, w := range l.wires {
 		l.parts.Go(func() { w.run(life) })
+	}
+	if l.o.Built != nil {
+		l.o.Built(l)
 	}
 	l.o.Progress(fmt.Sprintf("%d machines, %d cables after %v", len(l.machines), len(l.wires), time.Since(began).Round(10*time.Millisecond)))
 	if l.house, err = kernel.NewHousehold(exec.Command(l.o.Binary, "lab", "hold")); err != nil { //nolint:noctx // it ends with Down

@@ -40,9 +40,8 @@ func drainBySignal(ctx context.Context, c *scene) error {
 // drainByCommand asks the node, and waits until it has withdrawn.
 func drainByCommand(ctx context.Context, c *scene) error {
 	began := time.Now()
-	var said bytes.Buffer
-	if err := c.lab.Exec(ctx, node(0), []string{"catchment", "drain", "best", "--why", "bench"}, &said, &said); err != nil {
-		return fmt.Errorf("drain: %w: %s", err, said.String())
+	if err := c.do(ctx, labs.Drain, "best"); err != nil {
+		return err
 	}
 	return c.await(ctx, drainWithin, func() string {
 		for _, p := range prefixes {

@@ -323,8 +323,16 @@ func (c *scene) renew(ctx context.Context) error {
 	if err := c.do(ctx, labs.Heal, "best"); err != nil {
 		return err
 	}
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	sleep(ctx, calm)
 	return c.ready(ctx)
 }
+
+// calm is how long a POP that has begun is left alone: our nodes have rules for the first two seconds after several were
+// unwell, and a fault among them is another experiment.
+const calm = 3 * time.Second
 
 // down ends everything.
 func (c *scene) down() error {

@@ -46,7 +46,7 @@ func (s *Server) decide() {
 func (s *Server) input() announce.Input {
 	return announce.Input{
 		Topology: s.conf.topology, Node: s.conf.node, View: s.view, Now: s.o.Now(),
-		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Ledger: s.ledger, Alone: s.o.Alone,
+		Stopping: s.stopping, LastRequest: s.o.Quiet(), Drains: s.drains, Ledger: s.ledger, Alone: s.o.Alone, Undamped: s.o.Undamped,
 	}
 }
 

@@ -42,6 +42,10 @@ type Options struct {
 	// another POP is left.
 	Alone bool
 
+	// Undamped says that the neighbours do not damp flaps, as the routers of a lab: no flap budget but one that the
+	// topology names holds changes back.
+	Undamped bool
+
 	// Quiet returns when the last client request arrived on an anycast address; nil means that nobody counts.
 	Quiet func() time.Time
 	// Requests returns how many such requests there were in the last second; nil means that nobody counts.

@@ -59,7 +59,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 	}
 	ready.waiting += 2
 	if h.bgp, err = bgpd.New(bgpd.Options{
-		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors, BFD: o.BFD, Kernel: o.Kernel, VIPs: o.VIPs,
+		Node: self.Name, Listen: o.BGPListen, Neighbors: o.Neighbors, BFD: o.BFD, Kernel: o.Kernel, Undamped: o.Undamped, VIPs: o.VIPs,
 		Logger: o.Logger, Events: o.Events, Registerer: o.Registry, Now: o.Now,
 		OnClaims: h.claimed, OnProgress: func() { notify(h.moved) }, Quiet: h.lastRequest, Requests: h.requests, Ready: func([]string) { ready.listens(nil) },
 	}); err != nil {

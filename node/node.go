@@ -53,6 +53,7 @@ type Options struct {
 	BFD       map[netip.Addr]time.Duration // of Neighbors (bgpd.Options.BFD)
 	VIPs      bool                         // the speaker puts the anycast addresses on lo (bgpd.Options.VIPs); services listen before
 	Kernel    bool                         // put the neighbours' routes into the kernel (bgpd.Options.Kernel)
+	Undamped  bool                         // no neighbour damps flaps (bgpd.Options.Undamped)
 	Ready     func(addrs []string)         // called once everything listens
 	Restart   func() error                 // has the process drain and begin anew, and returns at once; nil where it cannot
 	Logger    *slog.Logger                 // nil discards

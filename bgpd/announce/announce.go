@@ -63,6 +63,7 @@ type Input struct {
 	LastRequest time.Time                // the last client request on an anycast address; zero means there was none
 	Drains      map[netip.Prefix]Drain   // as the last Output returned them
 	Ledger      map[netip.Prefix]Account // as the last Output returned it
+	Undamped    bool                     // the neighbours do not damp flaps, as a lab's routers do not
 	Alone       bool                     // other POPs are unknown to us, not absent: withdraw for soft causes, too
 
 	without rule // rules that a test switches off

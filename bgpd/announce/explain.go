@@ -1,8 +1,8 @@
 package announce
 
 import (
-	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -152,10 +152,10 @@ func (g *group) book(d Drain) []Condition {
 	if step, since := d.Step(); step != health.NoStep {
 		all = append(all, Condition{What: "drain", Value: "at step " + step.String(), Since: since})
 	}
-	limit := float64(cmp.Or(g.in.Topology.Anycast.FlapBudget, topology.DefaultFlapBudget))
-	penalty := g.past.PenaltyAt(g.in.Now)
-	return append(all, Condition{
-		What: "flap budget", OK: penalty+PenaltyWithdrawal < limit,
-		Value: fmt.Sprintf("penalty %.0f of %.0f; a withdrawal costs %d", penalty, limit, PenaltyWithdrawal),
-	})
+	penalty, limit := g.past.PenaltyAt(g.in.Now), g.limit()
+	value := fmt.Sprintf("penalty %.0f of %.0f; a withdrawal costs %d", penalty, limit, PenaltyWithdrawal)
+	if math.IsInf(limit, 1) {
+		value = fmt.Sprintf("penalty %.0f; the neighbours do not damp flaps", penalty)
+	}
+	return append(all, Condition{What: "flap budget", OK: penalty+PenaltyWithdrawal < limit, Value: value})
 }

@@ -45,6 +45,13 @@ func TestExplain(t *testing.T) {
 				in.Ledger[p] = a
 			}
 		}, Announced, "flap budget", "penalty 1500 of 2000"},
+		{"it has flapped, and nobody minds", func(in *Input) {
+			in.Undamped = true
+			for p, a := range in.Ledger {
+				a.Penalty, a.At = 5000, in.Now
+				in.Ledger[p] = a
+			}
+		}, Announced, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			in := Input{Topology: topo, Node: topo.Node("ams1"), View: fleet(topo, epoch), Now: epoch, Ledger: settled(topo, "ams1")}

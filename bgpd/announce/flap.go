@@ -57,7 +57,7 @@ func (g *group) enter(d decision) decision {
 	in, was := g.in, cmp.Or(g.past.State, Withdrawn)
 	now := in.Now
 	account := Account{State: d.state, Good: g.past.Good || d.good, By: g.past.By, Penalty: g.past.PenaltyAt(now), At: now, Lonely: d.lonely, Turn: d.turn}
-	limit := float64(cmp.Or(in.Topology.Anycast.FlapBudget, topology.DefaultFlapBudget))
+	limit := g.limit()
 	var cost, room float64 // what it costs, and what must be free for it
 	switch {
 	case was == d.state:
@@ -85,6 +85,15 @@ func (g *group) enter(d decision) decision {
 	}
 	d.account = account
 	return d
+}
+
+// limit is the penalty that changes never reach. There is none where nobody damps flaps, unless the topology names one.
+func (g *group) limit() float64 {
+	budget := cmp.Or(g.in.Topology.Anycast.FlapBudget, topology.DefaultFlapBudget)
+	if g.in.Undamped && budget == topology.DefaultFlapBudget {
+		return math.Inf(1)
+	}
+	return float64(budget)
 }
 
 // overrules reports whether the way back goes before the budget.

@@ -119,7 +119,7 @@ func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 			o.Keys.TLSServer.Time, o.Keys.TLSClient.Time = clock.Now, clock.Now
 		}
 	}
-	o.BGPListen, o.Kernel, o.BFD = around.BGPListen, around.Kernel, map[netip.Addr]time.Duration{}
+	o.BGPListen, o.Kernel, o.Undamped, o.BFD = around.BGPListen, around.Kernel, true, map[netip.Addr]time.Duration{}
 	for _, n := range around.Neighbors {
 		relation, err := speaker.ParseRelation(n.Relation)
 		if err != nil {

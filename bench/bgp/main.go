@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/catchment-net/catchment/labs/netns"
 )
@@ -33,7 +34,7 @@ type options struct {
 	trials   int
 	long     bool
 	json     string
-	bfd      bool
+	bfd      time.Duration
 	speakers string
 	verbose  bool
 	inside   bool
@@ -81,7 +82,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&rows, "rows", "", "which rows, as death,hang; empty for all but those of -long. Known: "+strings.Join(rowNames(), ", "))
 	f.StringVar(&transits, "transits", "bird,frr", "what the transit is")
 	f.IntVar(&o.trials, "trials", 10, "of each row")
-	f.BoolVar(&o.bfd, "bfd", false, "row blackhole with BFD on the path; without, the hold time of 9 s finds it")
+	f.DurationVar(&o.bfd, "bfd", 10*time.Millisecond, "row blackhole: between two BFD packets; 0 leaves it to the hold time of 9 s")
 	f.BoolVar(&o.long, "long", false, "also the rows of many minutes: idle (2), saturated (10)")
 	f.StringVar(&o.speakers, "speakers", "", "only speakers whose names hold this, as exabgp")
 	f.StringVar(&o.json, "json", "", "file for the same as JSON")

@@ -305,9 +305,9 @@ func saturated(ctx context.Context, o options, transit string, t *table) error {
 // swallowed: the first POP's cable swallows everything and says nothing.
 func swallowed(ctx context.Context, o options, transit string, t *table) error {
 	s := setting{transit: transit, pops: 2, speaker: ours(), services: true, every: quiet, bfd: o.bfd}
-	first := bar{}
-	if o.bfd {
-		first = bar{median: new(120.0)}
+	first := bar{median: new(120.0)}
+	if o.bfd == 0 {
+		o, first = few(o, 3), bar{}
 	}
-	return moves(ctx, few(o, map[bool]int{true: o.trials, false: 3}[o.bfd]), t, "blackhole", s, blackhole, false, bar{}, first, bar{})
+	return moves(ctx, o, t, "blackhole", s, blackhole, false, bar{}, first, bar{})
 }

@@ -38,11 +38,11 @@ const (
 
 // setting is what a scene is made of.
 type setting struct {
-	transit  string // bird or frr
-	hidden   bool   // two transits of one AS, of which the client's does not see the alternative
-	pops     int    // 2 or 3
-	peers    int    // more transits that best is linked with, which do nothing
-	bfd      bool
+	transit  string        // bird or frr
+	hidden   bool          // two transits of one AS, of which the client's does not see the alternative
+	pops     int           // 2 or 3
+	peers    int           // more transits that best is linked with, which do nothing
+	bfd      time.Duration // between two BFD packets; 0 for none
 	speaker  speaker
 	services bool // the responder runs; else the node's own services alone
 	every    time.Duration
@@ -67,8 +67,8 @@ func (s setting) topology() string {
 	b.WriteString("  origins:\n    origin.shop.example: {in: transit, at: FRA, prefixes: [203.0.113.128/28]}\n  links:\n")
 	for i := range s.pops {
 		watched := ""
-		if s.bfd {
-			watched = ", bfd: " + bfdInterval.String()
+		if s.bfd > 0 {
+			watched = ", bfd: " + s.bfd.String()
 		}
 		fmt.Fprintf(&b, "    %s: {delay: 0s%s}\n", s.link(i), watched)
 	}

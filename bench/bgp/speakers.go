@@ -29,7 +29,7 @@ type stand struct {
 	binary  string
 	machine *layout.Machine
 	dir     string
-	bfd     bool
+	bfd     time.Duration
 }
 
 func (s stand) health() string { return fmt.Sprintf("http://%s:%d/health", vips[0], webPort) }
@@ -55,8 +55,8 @@ func ours() speaker {
 				"--interval", "20ms", "--timeout", "20ms", "--fall", "3", "--rise", "1s",
 			}
 			argv = append(argv, s.announces()...)
-			if s.bfd {
-				argv = append(argv, "--bfd", bfdInterval.String())
+			if s.bfd > 0 {
+				argv = append(argv, "--bfd", s.bfd.String())
 			}
 			return []runner.Process{s.process("speaker", nil, argv...)}, nil
 		},
@@ -206,6 +206,3 @@ func birdAndScript(p pace) speaker {
 		},
 	}
 }
-
-// bfdInterval is between two BFD packets of a speaker that watches its path.
-const bfdInterval = 20 * time.Millisecond

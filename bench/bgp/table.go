@@ -111,7 +111,12 @@ func (l line) text(sep string) string {
 	if l.Holds != nil {
 		verdict = map[bool]string{true: "yes", false: "NO"}[*l.Holds]
 	}
-	f := func(v float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") }
+	f := func(v float64) string {
+		if v > 0 && v < 1 { // a share of a core
+			return fmt.Sprintf("%.2f", v)
+		}
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0")
+	}
 	return strings.Join([]string{l.Row, l.Speaker, l.Transit, l.Family, l.What + " (" + l.Unit + ")", fmt.Sprint(l.N), f(l.Median), f(l.P95), f(l.Max), l.Bar, verdict}, sep)
 }
 

@@ -74,22 +74,48 @@ func (s *Server) routes(out announce.Output) []speaker.Route {
 // report makes an event of every prefix whose state is another now, and of one that is newly kept against a cause.
 func (s *Server) report(out announce.Output) {
 	now := s.o.Now()
-	wants := map[netip.Prefix]announce.Want{}
+	wants := make(map[netip.Prefix]announce.Want, len(out.Wants))
+	var changed []announce.Want
 	for _, w := range out.Wants {
 		wants[w.Prefix] = w
 		was, known := s.last[w.Prefix]
 		if !known && w.State == announce.Withdrawn || known && was.State == w.State && was.Kept == w.Kept {
 			continue
 		}
-		s.reportOne(w, now)
+		changed = append(changed, w)
 	}
 	for prefix, was := range s.last {
 		if _, still := wants[prefix]; !still && was.State != announce.Withdrawn {
 			was.State, was.Reason, was.Since = announce.Withdrawn, "no longer in the topology", time.Time{}
-			s.reportOne(was, now)
+			changed = append(changed, was)
 		}
 	}
 	s.last = wants
+	for _, w := range changed {
+		s.reportOne(w, now)
+	}
+	s.log(changed)
+}
+
+// loggedOneByOne is how many changes at once have a line each in the log; of more, those for the same reason share one.
+const loggedOneByOne = 16
+
+func (s *Server) log(changed []announce.Want) {
+	type change struct {
+		state  announce.State
+		reason string
+	}
+	together := map[change]int{}
+	for _, w := range changed {
+		if len(changed) <= loggedOneByOne {
+			s.o.Logger.Info("announcement changed", "pop", s.conf.node.POP.Name, "prefix", w.Prefix, "state", w.State, "cause", w.Reason)
+			continue
+		}
+		together[change{w.State, w.Reason}]++
+	}
+	for c, n := range together {
+		s.o.Logger.Info("announcements changed", "pop", s.conf.node.POP.Name, "prefixes", n, "state", c.state, "cause", c.reason)
+	}
 }
 
 func (s *Server) reportOne(w announce.Want, now time.Time) {
@@ -107,7 +133,6 @@ func (s *Server) reportOne(w announce.Want, now time.Time) {
 	}
 	s.metrics.changes.WithLabelValues(string(w.State)).Inc()
 	s.o.Events.Add(event.Event{Kind: event.Announce, Subject: w.Prefix.String(), State: string(w.State), Cause: w.Reason, Detail: detail})
-	s.o.Logger.Info("announcement changed", "pop", s.conf.node.POP.Name, "prefix", w.Prefix, "state", w.State, "cause", w.Reason)
 }
 
 // attracting lists the anycast prefixes that others may count on: announced, and heard by some neighbour if there are

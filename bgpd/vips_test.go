@@ -4,21 +4,18 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/catchment-net/catchment/bgpd/announce"
 	"github.com/catchment-net/catchment/bgpd/speaker"
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/testns"
 )
 
 // fakeLo notes what is asked of it, and refuses one address.
@@ -119,26 +116,10 @@ func TestVIPs(t *testing.T) {
 	}
 }
 
-// loInside is set in a test's process that is in a network namespace of its own.
-const loInside = "CATCHMENT_TEST_INSIDE"
-
 // On a real lo: whoever hears of a route finds the address there, and whoever comes while the withdrawal is on its way
 // does, too.
 func TestVIPsOnTheLoopback(t *testing.T) {
-	if os.Getenv(loInside) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-		cmd.Env = append(os.Environ(), loInside+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWNET | unix.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := cmd.CombinedOutput()
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
-			t.Skipf("make a network namespace: %v", err)
-		}
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !testns.Inside(t) {
 		return
 	}
 	lo, err := netlink.LinkByName("lo")

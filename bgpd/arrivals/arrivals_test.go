@@ -6,44 +6,22 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/catchment-net/catchment/internal/testns"
 )
-
-// inside tells the test binary, started again in a network namespace of its own, to play the counting host.
-const insideNamespace = "CATCHMENT_TEST_INSIDE"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(insideNamespace) != "" {
-		if err := count(); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
 
 // A packet from a cable counts, one of the host itself and one for somebody else do not.
 func TestCounterCountsWhatArrives(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root for a network namespace")
+	if !testns.Inside(t) {
+		return
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), insideNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	if err := count(); err != nil {
+		t.Error(err)
 	}
 }
 

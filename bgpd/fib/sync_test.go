@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,35 +18,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catchment-net/catchment/bgpd/speaker"
+	"github.com/catchment-net/catchment/internal/testns"
 )
-
-// inside is set in a test's process that is in a network namespace of its own.
-const inside = "CATCHMENT_TEST_INSIDE"
 
 // isolated runs fn in a process of its own, in an empty network namespace with two interfaces, v0 and v1, that are each
 // other's ends: 169.254.0.0/31, 169.254.0.2/31 and fdca::/127 on v0. Nobody needs rights for it.
 func isolated(t *testing.T, fn func()) {
 	t.Helper()
-	if os.Getenv(inside) != "" {
-		if err := wire(); err != nil {
-			t.Fatal(err)
-		}
-		fn()
+	if !testns.Inside(t) {
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWNET | unix.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	if err := wire(); err != nil {
+		t.Fatal(err)
 	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
-		t.Skipf("make a network namespace: %v", err)
-	}
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	fn()
 }
 
 func wire() error {

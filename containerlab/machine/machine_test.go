@@ -7,29 +7,15 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/catchment-net/catchment/internal/testns"
 )
-
-// inside names what the test binary, started again in a network namespace of its own, should play.
-const inside = "CATCHMENT_TEST_INSIDE"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(inside) != "" {
-		if err := live(); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
 
 // live is a machine whose cable comes late, goes and comes anew.
 func live() error {
@@ -104,18 +90,11 @@ func has(name string) string {
 
 // A machine gives its cables their addresses whenever they come, and keeps its traffic in the lab.
 func TestMachineWaitsForItsCables(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root for a network namespace")
+	if !testns.Inside(t) {
+		return
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	if err := live(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,6 +3,7 @@
 package geodata
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -11,10 +12,11 @@ import (
 	"github.com/oschwald/maxminddb-golang/v2"
 )
 
-// Location is what a database knows of a network. Empty fields are unknown.
+// Location is what is known of a network. Empty fields are unknown.
 type Location struct {
 	Country   string // ISO 3166-1 alpha-2
 	Continent string // AF AN AS EU NA OC SA
+	Region    string // ISO 3166-2 with its country, such as US-CA
 	City      string // English name
 	Point     bool   // Lat and Lon are known
 	Lat, Lon  float64
@@ -25,6 +27,8 @@ type Location struct {
 // immutable and safe for concurrent use; a reload opens a new DB and swaps the pointer.
 type DB struct {
 	reader *maxminddb.Reader
+	tree   *tree
+	name   string
 }
 
 // Open reads and verifies the database at path. A file that is damaged, or whose kind knows no places, is an error.
@@ -37,6 +41,7 @@ func Open(path string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read geodata %q: %w", path, err)
 	}
+	db.name = path
 	return db, nil
 }
 
@@ -47,17 +52,22 @@ func FromBytes(data []byte) (*DB, error) {
 		return nil, fmt.Errorf("not an MMDB (want a MaxMind DB file, version 2): %w", err)
 	}
 	if kind := r.Metadata.DatabaseType; !knowsPlaces(kind) {
-		return nil, fmt.Errorf("database type %q knows no places; want a City, Country or Enterprise database", kind)
+		return nil, fmt.Errorf("database type %q knows neither places nor networks' AS; want a City, Country, Enterprise or ASN database", kind)
 	}
-	if err := verify(r); err != nil {
+	t, err := newTree(data, r.Metadata.NodeCount, r.Metadata.RecordSize, r.Metadata.IPVersion)
+	if err != nil {
 		return nil, fmt.Errorf("database is damaged: %w", err)
 	}
-	return &DB{reader: r}, nil
+	db := &DB{reader: r, tree: t, name: r.Metadata.DatabaseType}
+	if err := db.verify(); err != nil {
+		return nil, fmt.Errorf("database is damaged: %w", err)
+	}
+	return db, nil
 }
 
 // knowsPlaces tells by the type's name, as every MMDB tool does (GeoLite2-City, DBIP-Country-Lite, GeoIP2-Enterprise).
 func knowsPlaces(kind string) bool {
-	for _, part := range []string{"City", "Country", "Enterprise", "Location"} {
+	for _, part := range []string{"City", "Country", "Enterprise", "Location", "ASN", "ISP"} {
 		if strings.Contains(kind, part) {
 			return true
 		}
@@ -65,20 +75,24 @@ func knowsPlaces(kind string) bool {
 	return false
 }
 
-// verify walks the whole tree and reads every record as Locate will. A tree of N nodes has N+1 ends; one that shows more
-// has loops, and would keep us here for ever.
-func verify(r *maxminddb.Reader) error {
-	ends := uint(0)
-	for result := range r.Networks(maxminddb.IncludeNetworksWithoutData()) {
-		if ends++; ends > r.Metadata.NodeCount+1 {
-			return fmt.Errorf("its tree of %d nodes has loops", r.Metadata.NodeCount)
+// verify walks the whole tree and reads every record once, as Locate will.
+func (d *DB) verify() error {
+	seen := map[uint32]bool{}
+	check := func(width int) func(number, uint32) error {
+		return func(start number, record uint32) error {
+			if record == d.tree.nothing() || seen[record] {
+				return nil
+			}
+			seen[record] = true
+			if _, err := d.decode(record); err != nil {
+				return fmt.Errorf("record of %v: %w", start.addr(width), err)
+			}
+			return nil
 		}
-		if err := result.Err(); err != nil {
+	}
+	for _, width := range []int{32, 128} {
+		if err := d.tree.walk(width, check(width)); err != nil {
 			return err
-		}
-		var rec record
-		if err := result.Decode(&rec); err != nil {
-			return fmt.Errorf("record of %v: %w", result.Prefix(), err)
 		}
 	}
 	return nil
@@ -97,6 +111,9 @@ type record struct {
 	Country struct {
 		ISOCode string `maxminddb:"iso_code"`
 	} `maxminddb:"country"`
+	Subdivisions []struct {
+		ISOCode string `maxminddb:"iso_code"`
+	} `maxminddb:"subdivisions"`
 	Location struct {
 		Latitude  *float64 `maxminddb:"latitude"`
 		Longitude *float64 `maxminddb:"longitude"`
@@ -104,52 +121,56 @@ type record struct {
 	Traits struct {
 		ASN uint32 `maxminddb:"autonomous_system_number"`
 	} `maxminddb:"traits"`
+	ASN uint32 `maxminddb:"autonomous_system_number"` // where ASN databases have it
 }
 
 // Locate looks addr up. Scope is the database's network around addr, in addr's own family: everything in it gets the
 // same answer, the answer "not known" (ok is false) included. A nil DB knows nothing of anybody, so its scope is
-// everything. An IPv4-mapped IPv6 address is looked up as IPv6.
+// everything. An IPv4-mapped IPv6 address is looked up as IPv6; IPv6 networks that stand for IPv4 ones (6to4, Teredo) are
+// not known unless the database has rows of its own for them.
 func (d *DB) Locate(addr netip.Addr) (loc Location, scope netip.Prefix, ok bool) {
 	addr = addr.WithZone("")
 	if !addr.IsValid() {
 		return Location{}, netip.Prefix{}, false
 	}
-	if d == nil || d.reader.Metadata.IPVersion == 4 && !addr.Is4() {
+	if d == nil {
 		scope, _ = addr.Prefix(0)
 		return Location{}, scope, false
 	}
-	result := d.reader.Lookup(addr)
-	scope = network(result.Prefix(), addr)
-	if !result.Found() {
+	record, length := d.tree.find(numberOf(addr), addr.BitLen())
+	scope, _ = addr.Prefix(length)
+	if record == d.tree.nothing() {
 		return Location{}, scope, false
 	}
-	var rec record
-	if result.Decode(&rec) != nil {
-		return Location{}, scope, false
-	}
-	return rec.location(), scope, true
+	loc, err := d.decode(record)
+	return loc, scope, err == nil
 }
 
-// network turns a network of an IPv6 tree that holds all of IPv4 (::/64, say) into the IPv4 one that addr needs.
-func network(p netip.Prefix, addr netip.Addr) netip.Prefix {
-	if !p.IsValid() { // a failed lookup proves nothing beyond the address itself
-		return netip.PrefixFrom(addr, addr.BitLen())
+// decode reads the data that a record of the tree points to.
+func (d *DB) decode(r uint32) (Location, error) {
+	var rec record
+	if err := d.reader.LookupOffset(d.tree.offset(r)).Decode(&rec); err != nil {
+		return Location{}, err
 	}
-	if addr.Is4() && !p.Addr().Is4() {
-		p, _ = addr.Prefix(0)
-	}
-	return p
+	return rec.location(), nil
 }
 
 func (r *record) location() Location {
 	loc := Location{
-		Country: r.Country.ISOCode, Continent: r.Continent.Code, City: r.City.Names.English, ASN: r.Traits.ASN,
+		Country: r.Country.ISOCode, Continent: r.Continent.Code, City: r.City.Names.English,
+		ASN: cmp.Or(r.Traits.ASN, r.ASN),
+	}
+	if len(r.Subdivisions) > 0 && r.Subdivisions[0].ISOCode != "" && loc.Country != "" {
+		loc.Region = loc.Country + "-" + r.Subdivisions[0].ISOCode
 	}
 	if r.Location.Latitude != nil && r.Location.Longitude != nil {
 		loc.Point, loc.Lat, loc.Lon = true, *r.Location.Latitude, *r.Location.Longitude
 	}
 	return loc
 }
+
+// Name is the file that the database was read from, else its type.
+func (d *DB) Name() string { return d.name }
 
 // Type is the database's own name of its kind, such as "GeoLite2-City".
 func (d *DB) Type() string { return d.reader.Metadata.DatabaseType }

@@ -61,7 +61,7 @@ func (s *Server) answerInternet(r *reply) {
 		s.last.Store(s.o.Now().UnixNano())
 		s.clients.Add(1)
 	}
-	c := s.config.Load()
+	now := s.state.Load()
 	switch r.q.Type {
 	case dns.TypeAXFR, dns.TypeIXFR:
 		r.m.Rcode = dns.RcodeRefused
@@ -73,12 +73,12 @@ func (s *Server) answerInternet(r *reply) {
 		r.m.Rcode = dns.RcodeNotImplemented
 		return
 	}
-	if c == nil {
+	if now == nil {
 		r.m.Rcode = dns.RcodeRefused
 		return
 	}
-	st := &steering{server: s, config: c, view: s.view.Load(), client: r.q.EDNS.Subnet(), resolver: r.from.addr}
-	a := c.zones.Resolve(r.q.Name, r.q.Type, st)
+	st := &steering{server: s, state: now, client: r.q.EDNS.Subnet(), resolver: r.from.addr}
+	a := now.config.zones.Resolve(r.q.Name, r.q.Type, st)
 	r.m.Rcode, r.m.Authoritative = a.Rcode, a.Authoritative
 	r.m.Answer, r.m.Ns, r.m.Extra = a.Answer, a.Authority, a.Additional
 	r.scope = st.scope(a)

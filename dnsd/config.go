@@ -10,7 +10,6 @@ import (
 
 	"github.com/catchment-net/catchment/dnsd/steer"
 	"github.com/catchment-net/catchment/dnsd/zone"
-	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -18,13 +17,13 @@ import (
 type config struct {
 	zones    *zone.Set
 	policies map[string]*steer.Policy // by canonical host name
-	geo      *geodata.DB
+	steering *steer.Compiler
 	listen   []string            // what the topology says we listen on
 	unicast  map[netip.Addr]bool // our own addresses
 }
 
 func compile(c Config) (*config, error) {
-	out := &config{policies: map[string]*steer.Policy{}, geo: c.Geo, unicast: map[netip.Addr]bool{}}
+	out := &config{policies: map[string]*steer.Policy{}, steering: steer.NewCompiler(c.Topology, c.Geo), unicast: map[netip.Addr]bool{}}
 	var errs []error
 	if err := out.addNode(c); err != nil {
 		errs = append(errs, err)
@@ -93,7 +92,7 @@ func (c *config) addHosts(src Config) (hosts []string, errs []error) {
 				continue
 			}
 			of[name] = s.Name
-			p, err := steer.Compile(h, src.Topology)
+			p, err := c.steering.Compile(h)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
 				continue

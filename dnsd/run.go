@@ -65,10 +65,10 @@ func (s *Server) start() (addrs []string, unicast map[netip.Addr]bool, err error
 		return nil, nil, errors.New("dnsd runs already")
 	}
 	addrs = s.o.Listen
-	if c := s.config.Load(); c != nil {
-		unicast = c.unicast
+	if now := s.state.Load(); now != nil {
+		unicast = now.config.unicast
 		if addrs == nil {
-			addrs = c.listen
+			addrs = now.config.listen
 		}
 	}
 	if len(addrs) == 0 {

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/catchment-net/catchment/dnsd/steer"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
 )
@@ -24,13 +25,20 @@ import (
 type Server struct {
 	o       Options
 	metrics *metrics
-	config  atomic.Pointer[config]
-	view    atomic.Pointer[health.View]
-	last    atomic.Int64 // LastRequest in nanoseconds since 1970; 0: none yet
+	state   atomic.Pointer[state] // nil before the first Apply
+	last    atomic.Int64          // LastRequest in nanoseconds since 1970; 0: none yet
 	clients atomic.Uint64
 
-	mu      sync.Mutex // guards running and the order of Apply
-	running []string   // what Run listens on; nil before Run
+	mu      sync.Mutex   // guards the following and the stores to state
+	running []string     // what Run listens on; nil before Run
+	view    *health.View // the newest
+}
+
+// state is all that an answer depends on besides the query. A query loads it once, so that no answer mixes two
+// configurations, tables or views. It is immutable.
+type state struct {
+	config *config
+	health *steer.Health // of the policies in config; the same pointer while no answer changes
 }
 
 // New checks the options and registers the metrics. It opens nothing; until the first Apply every name is REFUSED.
@@ -58,13 +66,24 @@ func (s *Server) Apply(c Config) error {
 	if s.running != nil && s.o.Listen == nil && !slices.Equal(s.running, next.listen) {
 		return fmt.Errorf("dnsd listens on %v, the new configuration says %v; restart this node to move it", s.running, next.listen)
 	}
-	s.config.Store(next)
+	s.state.Store(&state{next, next.steering.Health(s.view, nil)})
 	s.metrics.zones.Set(float64(next.zones.Len()))
 	return nil
 }
 
-// SetView replaces the health view; the very next answer uses it. It never blocks.
-func (s *Server) SetView(v *health.View) { s.view.Store(v) }
+// SetView replaces the health view; the very next answer uses it.
+func (s *Server) SetView(v *health.View) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view = v
+	now := s.state.Load()
+	if now == nil {
+		return
+	}
+	if h := now.config.steering.Health(v, now.health); h != now.health {
+		s.state.Store(&state{now.config, h})
+	}
+}
 
 // Drain returns when the server may be stopped without anybody noticing: when no client has asked for a second, or
 // after ten seconds at the latest, since a name server that stops costs a resolver one retry and no user anything. The

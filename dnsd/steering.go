@@ -5,19 +5,16 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/catchment-net/catchment/dnsd/steer"
 	"github.com/catchment-net/catchment/dnsd/zone"
-	"github.com/catchment-net/catchment/health"
 )
 
 // steering answers for the steered hosts of one query.
 type steering struct {
 	server   *Server
-	config   *config
-	view     *health.View
+	state    *state
 	client   netip.Addr // of the ECS option; not valid: none, or it asks not to be used
 	resolver netip.Addr
-	bits     int // the longest scope that a decision had
+	bits     uint8 // the longest scope that a decision had
 }
 
 var _ zone.Steerer = (*steering)(nil)
@@ -25,7 +22,7 @@ var _ zone.Steerer = (*steering)(nil)
 // Steer makes the records of a host for this query's client. A question for the CNAME itself is answered only where
 // there is one.
 func (st *steering) Steer(host, owner string, qtype uint16) []dns.RR {
-	p := st.config.policies[host]
+	p := st.state.config.policies[host]
 	if p == nil {
 		return nil
 	}
@@ -37,26 +34,27 @@ func (st *steering) Steer(host, owner string, qtype uint16) []dns.RR {
 	if qtype == dns.TypeAAAA {
 		family = 6
 	}
-	d := p.Decide(steer.Locate(st.config.geo, addr), family, st.view)
-	st.bits = max(st.bits, d.Scope.Bits())
-	st.server.metrics.steeredTo(d.Name, p.Own())
-	return records(d, owner, qtype)
+	set, bits := p.Pick(addr, family, st.state.health)
+	st.bits = max(st.bits, bits)
+	st.server.metrics.steeredTo(p.Name(set), p.Own())
+	addrs, cname := p.Answer(set, family, st.state.health)
+	return records(addrs, cname, dns.RR_Header{Name: owner, Rrtype: qtype, Class: dns.ClassINET, Ttl: p.TTL()})
 }
 
-func records(d steer.Decision, owner string, qtype uint16) []dns.RR {
-	h := dns.RR_Header{Name: owner, Rrtype: qtype, Class: dns.ClassINET, Ttl: d.TTL}
-	if d.CNAME != "" {
+// records puts an answer under a header.
+func records(addrs []netip.Addr, cname string, h dns.RR_Header) []dns.RR {
+	if cname != "" {
 		h.Rrtype = dns.TypeCNAME
-		return []dns.RR{&dns.CNAME{Hdr: h, Target: d.CNAME}}
+		return []dns.RR{&dns.CNAME{Hdr: h, Target: cname}}
 	}
 	var rrs []dns.RR
-	switch qtype {
+	switch h.Rrtype {
 	case dns.TypeA:
-		for _, a := range d.Addrs {
+		for _, a := range addrs {
 			rrs = append(rrs, &dns.A{Hdr: h, A: a.AsSlice()})
 		}
 	case dns.TypeAAAA:
-		for _, a := range d.Addrs {
+		for _, a := range addrs {
 			rrs = append(rrs, &dns.AAAA{Hdr: h, AAAA: a.AsSlice()})
 		}
 	}
@@ -69,5 +67,5 @@ func (st *steering) scope(a zone.Answer) uint8 {
 	if !st.client.IsValid() || len(a.Answer) == 0 {
 		return 0
 	}
-	return uint8(max(0, st.bits))
+	return st.bits
 }

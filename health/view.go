@@ -86,6 +86,9 @@ type View struct {
 	Time  time.Time           `json:"time"`
 	POPs  map[string]POPView  `json:"pops"`
 	Nodes map[string]NodeView `json:"nodes"`
+	// Targets are the addresses of sites' own targets that are down, by site.Check.ID. One that is missing is well, or
+	// nobody knows.
+	Targets map[string]Cause `json:"targets,omitempty"`
 }
 
 // POPView is the judgement on one POP: from its own nodes' words while they are heard, from the observers' probes else.

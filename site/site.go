@@ -35,6 +35,17 @@ type Host struct {
 	Steer   Steer
 	TTL     time.Duration // default 20 s, for anycast 300 s
 	Targets []*Target     // empty: steered among our POPs
+
+	POPs     []Share  // the POPs it is steered to, in file order; empty: all
+	Nearest  int      // how many of the nearest an answer of geo names; 1 by default
+	Fallback []string // POPs or targets that are answered only when no other is up, best first
+	Closed   bool     // `fail: closed`: with everything down nothing is answered rather than what may be dead
+}
+
+// Share is a POP's part in a host's steering.
+type Share struct {
+	Name   string
+	Weight int // -1: by the POP's capacity
 }
 
 // Target is a place of the customer's own that a host may be steered to: addresses or a CNAME.

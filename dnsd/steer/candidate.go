@@ -3,153 +3,139 @@ package steer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
-	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
-// candidate is a POP or a target that a host may be steered to.
+// candidate is a POP or a target that a host may be steered to. Its number is the POP's index in the topology, or the
+// target's place in the file: Health knows it by that.
 type candidate struct {
-	name    string
-	at      topology.Place
-	placed  bool     // at is known
-	regions []string // continents or countries that it is meant for
-	weight  float64  // above 0
+	name   string
+	where  Place
+	weight float64 // 0: not used by this host
+	seed   uint64  // of its name, for hashing
 
-	pop   *topology.POP // nil for a target
-	addrs []netip.Addr  // of a target
-	cname string        // of a target, with its final dot
+	addrs [families][]netip.Addr // of a target, or of all nodes of a POP
+	cname string                 // of a target, with its final dot
 }
 
-func (p *Policy) addPOPs(pops []*topology.POP) {
-	equal := false // without a capacity for each, all weigh the same
-	for _, pop := range pops {
-		equal = equal || pop.Capacity <= 0
+// families are IPv4 and IPv6, in this order; index is the number of one of them (6, else 4) in arrays of both.
+const families = 2
+
+func index(family int) int {
+	if family == 6 {
+		return 1
 	}
-	for _, pop := range pops {
-		c := candidate{name: pop.Name, at: pop.At, placed: true, pop: pop, weight: pop.Capacity}
-		if equal {
-			c.weight = 1
+	return 0
+}
+
+// addPOPs makes a candidate of each POP, so that a POP's number is the same for all hosts; those that the host does not
+// name have no weight.
+func (p *Policy) addPOPs(t *topology.Topology) error {
+	for _, share := range p.host.POPs {
+		if t.POP(share.Name) == nil {
+			return fmt.Errorf("host %q: steered to POP %q, which is not in the topology", p.host.Name, share.Name)
+		}
+	}
+	weights := popWeights(p.host, t.POPs)
+	for i, pop := range t.POPs {
+		c := candidate{name: pop.Name, where: Place{At: pop.At, Placed: true}, weight: weights[i], seed: seedOf(pop.Name)}
+		for _, n := range pop.Nodes {
+			c.addAddrs(n.Addrs)
 		}
 		p.list = append(p.list, c)
 	}
+	return nil
+}
+
+// popWeights are the POPs' shares: those that the host names, else their capacities, and where one has none, all alike.
+func popWeights(h *site.Host, pops []*topology.POP) []float64 {
+	weights := make([]float64, len(pops))
+	equal := slices.ContainsFunc(pops, func(p *topology.POP) bool { return p.Capacity <= 0 })
+	for i, pop := range pops {
+		if weights[i] = pop.Capacity; equal {
+			weights[i] = 1
+		}
+		if h.POPs == nil {
+			continue
+		}
+		n := slices.IndexFunc(h.POPs, func(s site.Share) bool { return s.Name == pop.Name })
+		switch {
+		case n < 0:
+			weights[i] = 0
+		case h.POPs[n].Weight >= 0:
+			weights[i] = float64(h.POPs[n].Weight)
+		}
+	}
+	return weights
 }
 
 // addTargets takes the host's own targets. One of weight 0 is taken out, whatever the way of steering.
 func (p *Policy) addTargets() error {
+	used := false
 	for _, t := range p.host.Targets {
-		if t.Weight == 0 {
-			continue
-		}
-		c := candidate{name: t.Name, regions: t.Regions, weight: float64(t.Weight), addrs: t.Addresses}
+		c := candidate{name: t.Name, where: Place{Regions: t.Regions}, weight: float64(t.Weight), seed: seedOf(t.Name)}
+		c.addAddrs(t.Addresses)
 		if t.CNAME != "" {
 			c.cname = dns.CanonicalName(t.CNAME)
 		}
 		if t.At != "" {
-			if c.at, c.placed = topology.City(t.At); !c.placed {
+			if c.where.At, c.where.Placed = topology.City(t.At); !c.where.Placed {
 				return fmt.Errorf("host %q: target %q is at %q, which is no city we know; want an IATA code", p.host.Name, t.Name, t.At)
 			}
 		}
+		used = used || t.Weight > 0
 		p.list = append(p.list, c)
+		p.checks = append(p.checks, checksOf(p.host, t))
 	}
-	if len(p.list) == 0 {
+	if !used {
 		return fmt.Errorf("host %q: every target has weight 0; want one above", p.host.Name)
 	}
 	return nil
 }
 
-// HasCNAME reports whether some clients get a CNAME, which must not stand at the top of a zone.
-func (p *Policy) HasCNAME() bool {
-	for _, c := range p.list {
-		if c.cname != "" {
-			return true
-		}
+// checksOf are the names of a target's checks, by address; the zero Addr stands for a CNAME.
+func checksOf(h *site.Host, t *site.Target) map[netip.Addr]string {
+	if t.Probe == "" {
+		return nil
 	}
-	return false
+	ids := map[netip.Addr]string{}
+	if t.CNAME != "" {
+		ids[netip.Addr{}] = h.CheckID(t, netip.Addr{})
+	}
+	for _, a := range t.Addresses {
+		ids[a] = h.CheckID(t, a)
+	}
+	return ids
 }
 
-// Host is the host that the policy was compiled from.
-func (p *Policy) Host() *site.Host { return p.host }
+func (c *candidate) addAddrs(addrs []netip.Addr) {
+	for _, a := range addrs {
+		f := 1
+		if a.Is4() {
+			f = 0
+		}
+		c.addrs[f] = append(c.addrs[f], a)
+	}
+}
 
 // can reports whether the candidate has an answer for the family, whatever its health.
-func (c *candidate) can(family int) bool {
-	if c.cname != "" {
-		return true
-	}
-	if c.pop == nil {
-		return len(ofFamily(c.addrs, family)) > 0
-	}
-	for _, n := range c.pop.Nodes {
-		if len(ofFamily(n.Addrs, family)) > 0 {
-			return true
-		}
-	}
-	return false
+func (c *candidate) can(f int) bool { return c.weight > 0 && (c.cname != "" || len(c.addrs[f]) > 0) }
+
+// HasCNAME reports whether some clients get a CNAME, which must not stand at the top of a zone.
+func (p *Policy) HasCNAME() bool {
+	return slices.ContainsFunc(p.list, func(c candidate) bool { return c.cname != "" && c.weight > 0 })
 }
 
-// answer gives the addresses of a target, or those of a POP's nodes that take clients: the ones that say so themselves,
-// else the ones of which nothing bad is known, else all.
-func (c *candidate) answer(family int, v *health.View) ([]netip.Addr, string) {
-	if c.pop == nil {
-		if c.cname != "" {
-			return nil, c.cname
-		}
-		return ofFamily(c.addrs, family), ""
-	}
-	var heard, usable, all []netip.Addr
-	for _, n := range c.pop.Nodes {
-		a := ofFamily(n.Addrs, family)
-		all = append(all, a...)
-		if !nodeUsable(v, n.Name) {
-			continue
-		}
-		usable = append(usable, a...)
-		if nodeHeard(v, n.Name) {
-			heard = append(heard, a...)
-		}
-	}
-	switch {
-	case len(heard) > 0:
-		return heard, ""
-	case len(usable) > 0:
-		return usable, ""
-	}
-	return all, ""
-}
+// Host is the host that the policy was compiled from. It must not be changed.
+func (p *Policy) Host() *site.Host { return p.host }
 
-// nodeUsable reports whether a node takes web clients; one of which nothing is known does.
-func nodeUsable(v *health.View, node string) bool {
-	if v == nil || keepsDead() {
-		return true
-	}
-	n := v.Nodes[node]
-	return !n.Draining && n.Services[health.Web].State.Usable()
-}
-
-// nodeHeard reports whether a node's own word on its web service counts. One that is dead says nothing any more, while
-// its last word was that it is well.
-func nodeHeard(v *health.View, node string) bool {
-	if v == nil || keepsDead() {
-		return true
-	}
-	n := v.Nodes[node]
-	return n.Heard && n.Services[health.Web].State != health.Unknown
-}
-
-// state is what health says of the candidate's web service. Of a customer's own targets it says nothing yet.
-func (c *candidate) state(v *health.View) health.State {
-	if c.pop == nil {
-		return health.Unknown
-	}
-	return v.State(c.name, health.Web)
-}
-
-func (c *candidate) usable(v *health.View) bool {
-	return c.state(v).Usable() || keepsDead()
-}
+// TTL is that of the host's records, in seconds.
+func (p *Policy) TTL() uint32 { return p.ttl }
 
 // Own reports whether the host steers among targets of the customer's own, not among our POPs.
 func (p *Policy) Own() bool { return len(p.host.Targets) > 0 }

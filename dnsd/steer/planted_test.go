@@ -12,7 +12,7 @@ import (
 func TestPlantedFaultKeepsTheDeadPOP(t *testing.T) {
 	t.Setenv("CATCHMENT_FAULT", fault.DNSKeepsDeadPOP)
 	p := compile(t, &site.Host{Name: "www", Steer: site.Geo}, world(t))
-	if d := p.Decide(at(t, "BER"), 4, view("ams", "ams1")); d.Name != "ams" || len(d.Addrs) != 2 {
+	if d := p.decide(at(t, "BER"), 4, view("ams", "ams1")); d.Name != "ams" || len(d.Addrs) != 2 {
 		t.Errorf("got %s %v, want the dead POP with all nodes: the defect is not there", d.Name, d.Addrs)
 	}
 }
@@ -20,10 +20,10 @@ func TestPlantedFaultKeepsTheDeadPOP(t *testing.T) {
 func TestPlantedFaultAnswersEmpty(t *testing.T) {
 	t.Setenv("CATCHMENT_FAULT", fault.AnswersEmpty)
 	p := compile(t, &site.Host{Name: "www", Steer: site.Geo}, world(t))
-	if d := p.Decide(at(t, "BER"), 4, view("sin")); len(d.Addrs) != 0 {
+	if d := p.decide(at(t, "BER"), 4, view("sin")); len(d.Addrs) != 0 {
 		t.Errorf("got %s %v while a POP is down, want nothing: the defect is not there", d.Name, d.Addrs)
 	}
-	if d := p.Decide(at(t, "BER"), 4, view()); d.Name != "ams" {
+	if d := p.decide(at(t, "BER"), 4, view()); d.Name != "ams" {
 		t.Errorf("got %q while all is well, want ams", d.Name)
 	}
 }

@@ -1,178 +1,177 @@
-// Package steer decides which POP, or which target of a customer's own, a client gets. It is pure: who asks, where he
-// is and the fleet's health come in, a Decision goes out.
+// Package steer decides which POP, or which target of a customer's own, a client gets. It is pure: who asks and the
+// fleet's health come in, a set of candidates goes out.
 //
-// The order of the candidates depends on the client alone and holds for a whole network, the scope; health only says
-// how far down that order the answer lies. So a scope once given stays right whatever fails (design §7).
+//	client ──► table ──► the order of places ──┬─► the first that are well ──► SetID ──► addresses or a CNAME
+//	           (prefix, ASN, measured,         │
+//	            country, distance)          Health
+//
+// The order of places depends on the client alone and holds for a whole network, the scope; health only says how far
+// down that order the answer lies. So a scope once given stays right whatever fails (design §7). Where candidates share
+// one place, or one bears only a part of its load, a hash of the client's network draws one of them, and the scope is
+// not wider than that network.
 package steer
 
 import (
+	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/catchment-net/catchment/geodata"
-	"github.com/catchment-net/catchment/health"
-	"github.com/catchment-net/catchment/internal/fault"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
-// Client is who asks: the subnet of his ECS option, else the address of his resolver.
-type Client struct {
-	Addr  netip.Addr // the first address of the subnet
-	Loc   geodata.Location
-	Known bool         // Loc says something
-	Scope netip.Prefix // the network around Addr that Loc, or the lack of one, holds for
-}
-
-// Locate makes a Client of an address. A nil database knows nobody.
-func Locate(db *geodata.DB, addr netip.Addr) Client {
-	loc, scope, known := db.Locate(addr)
-	return Client{Addr: addr, Loc: loc, Known: known, Scope: scope}
-}
-
-// Decision is what a client gets and why.
-type Decision struct {
-	Name   string       // the POP or target chosen; "anycast" for the shared addresses; empty: nothing to answer
-	Addrs  []netip.Addr // of the family asked for
-	CNAME  string       // instead of Addrs, with its final dot
-	TTL    uint32       // seconds
-	Scope  netip.Prefix // every client in it has the same order; /0: everybody has
-	Order  []string     // the names of all candidates, best first
-	Reason string       // for people: "nearest", "next: ams is down", "all down: nearest"
-}
-
 // Policy is one host's steering, compiled. It is immutable and safe for concurrent use.
 type Policy struct {
-	host *site.Host
-	ttl  uint32
-	list []candidate  // POPs or targets in file order; empty for anycast
-	any  []netip.Addr // the shared addresses, for anycast
+	host   *site.Host
+	ttl    uint32
+	salt   uint64 // of the host's name
+	number int    // in Health.targets; -1 for a host that is steered among POPs
+
+	list     []candidate
+	checks   []map[netip.Addr]string // of each target, by address; none of one that is not probed
+	able     [families]mask          // have an answer for the family, and a weight
+	order    []uint16                // those that are not in fallback, in file order
+	fallback []uint16                // asked for only when none of order is usable
+	wants    int                     // how many candidates an answer names at most
+
+	table   *table     // geo: orders places
+	members [][]uint16 // geo: the candidates of a place; most have one
 }
 
-// Compile checks a host against the topology, which may be nil if the host steers among its own targets.
-func Compile(h *site.Host, t *topology.Topology) (*Policy, error) {
-	p := &Policy{host: h, ttl: uint32((h.TTL + time.Second - 1) / time.Second)}
-	switch {
-	case len(h.Targets) > 0:
-		return p, p.addTargets()
-	case t == nil:
-		return nil, fmt.Errorf("host %q: steered among POPs, but there is no topology; name its targets", h.Name)
-	case h.Steer == site.Anycast:
-		if p.any = t.Anycast.Web; len(p.any) == 0 {
-			return nil, fmt.Errorf("host %q: steered by anycast, but the topology has no anycast web addresses", h.Name)
-		}
-		return p, nil
-	case len(t.POPs) == 0:
-		return nil, fmt.Errorf("host %q: steered among POPs, but the topology has none", h.Name)
+// Compiler makes the Policies of one configuration, which share tables. It is used by one goroutine; its Health may be
+// called by any one at a time later on.
+type Compiler struct {
+	topo   *topology.Topology
+	db     *geodata.DB
+	tables map[string]*table
+	own    []*Policy // hosts with targets of their own, by Policy.number
+}
+
+// NewCompiler makes a Compiler. The topology may be nil if all hosts steer among targets of their own; without a
+// database everybody gets the order of the file.
+func NewCompiler(t *topology.Topology, db *geodata.DB) *Compiler {
+	return &Compiler{topo: t, db: db, tables: map[string]*table{}}
+}
+
+// Compile checks a host against the topology and makes its Policy.
+func (c *Compiler) Compile(h *site.Host) (*Policy, error) {
+	p := &Policy{host: h, ttl: uint32((h.TTL + time.Second - 1) / time.Second), salt: seedOf(h.Name), number: -1, wants: 1}
+	if err := c.candidates(p); err != nil {
+		return nil, err
 	}
-	p.addPOPs(t.POPs)
+	for f := range families {
+		for i := range p.list {
+			if p.list[i].can(f) {
+				p.able[f].set(uint16(i))
+			}
+		}
+	}
+	if err := p.arrange(); err != nil {
+		return nil, err
+	}
+	if h.Steer == site.Geo {
+		p.wants = min(max(h.Nearest, 1), MaxNearest)
+		p.place(c)
+	}
 	return p, nil
 }
 
-// Decide chooses for one client and family (6: AAAA, else A). The first usable candidate that has an address of the
-// family wins: a negative answer must not depend on the client, since caches keep it for everybody (RFC 7871 §7.4).
-// If none is usable, the best of all is answered: an address that may work beats none. A nil View allows all.
-func (p *Policy) Decide(c Client, family int, v *health.View) Decision {
-	if p.host.Steer == site.Anycast && len(p.list) == 0 {
-		return Decision{Name: "anycast", Addrs: ofFamily(p.any, family), TTL: p.ttl, Scope: everybody(c.Addr), Reason: "anycast: routing decides"}
+func (c *Compiler) candidates(p *Policy) error {
+	h := p.host
+	switch {
+	case len(h.Targets) > MaxCandidates:
+		return fmt.Errorf("host %q: %d targets; want at most %d", h.Name, len(h.Targets), MaxCandidates)
+	case len(h.Targets) > 0:
+		p.number = len(c.own)
+		c.own = append(c.own, p)
+		return p.addTargets()
+	case c.topo == nil:
+		return fmt.Errorf("host %q: steered among POPs, but there is no topology; name its targets", h.Name)
+	case h.Steer == site.Anycast:
+		return p.addAnycast(c.topo)
+	case len(c.topo.POPs) == 0:
+		return fmt.Errorf("host %q: steered among POPs, but the topology has none", h.Name)
+	case len(c.topo.POPs) > MaxCandidates:
+		return fmt.Errorf("host %q: %d POPs; want at most %d", h.Name, len(c.topo.POPs), MaxCandidates)
 	}
-	order, scope := p.order(c)
-	d := Decision{TTL: p.ttl, Scope: scope}
-	able := make([]int, 0, len(order))
-	for _, i := range order {
-		d.Order = append(d.Order, p.list[i].name)
-		if p.list[i].can(family) {
-			able = append(able, i)
-		}
-	}
-	if len(able) == 0 {
-		d.Reason = "no candidate has such an address"
-		return d
-	}
-	if answersEmpty(p.list, v) {
-		d.Reason = "a candidate is down"
-		return d
-	}
-	chosen, reason := choose(p.list, able, v)
-	d.Name, d.Reason = chosen.name, p.best()+reason
-	d.Addrs, d.CNAME = chosen.answer(family, v)
-	return d
+	return p.addPOPs(c.topo)
 }
 
-// best is what the first of the order is called.
-func (p *Policy) best() string {
-	switch p.host.Steer {
-	case site.Weighted:
-		return "by weight"
-	case site.Pinned:
-		return "pinned"
+// addAnycast makes the shared addresses the only candidate, on which health has no say: routing decides.
+func (p *Policy) addAnycast(t *topology.Topology) error {
+	if len(t.Anycast.Web) == 0 {
+		return fmt.Errorf("host %q: steered by anycast, but the topology has no anycast web addresses", p.host.Name)
 	}
-	return "nearest"
+	only := candidate{name: "anycast", weight: 1}
+	only.addAddrs(t.Anycast.Web)
+	p.list = []candidate{only}
+	return nil
 }
 
-// choose walks down the order to the first usable candidate; with none, it stays with the best.
-func choose(list []candidate, order []int, v *health.View) (*candidate, string) {
-	for n, i := range order {
-		if !list[i].usable(v) {
+// arrange splits the candidates into those that are used and those that stand in for them.
+func (p *Policy) arrange() error {
+	var errs []error
+	for _, name := range p.host.Fallback {
+		i := slices.IndexFunc(p.list, func(c candidate) bool { return c.name == name })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("host %q: its fallback %q is none of %s", p.host.Name, name, p.names()))
 			continue
 		}
-		if n == 0 {
-			return &list[i], ""
+		if p.list[i].weight == 0 { // of a POP that the host does not name otherwise
+			p.list[i].weight = 1
+			for f := range families {
+				if p.list[i].can(f) {
+					p.able[f].set(uint16(i))
+				}
+			}
 		}
-		first := &list[order[0]]
-		return &list[i], fmt.Sprintf(", next: %s is %v", first.name, first.state(v))
+		p.fallback = append(p.fallback, uint16(i))
 	}
-	return &list[order[0]], ", though all are down"
-}
-
-// order ranks the candidates for a client, and says for whom else the rank holds.
-func (p *Policy) order(c Client) ([]int, netip.Prefix) {
-	if len(p.list) == 1 || p.host.Steer == site.Pinned {
-		return fileOrder(p.list), everybody(c.Addr)
-	}
-	if p.host.Steer == site.Weighted {
-		scope := weightScope(c.Addr)
-		return byWeight(p.list, scope, p.host.Name), scope
-	}
-	return byPlace(c.Loc, c.Known, p.list), c.Scope
-}
-
-func everybody(a netip.Addr) netip.Prefix {
-	p, _ := a.Prefix(0)
-	return p
-}
-
-func ofFamily(addrs []netip.Addr, family int) []netip.Addr {
-	var out []netip.Addr
-	for _, a := range addrs {
-		if a.Is4() == (family != 6) {
-			out = append(out, a)
+	for i := range p.list {
+		if p.list[i].weight > 0 && !slices.Contains(p.fallback, uint16(i)) {
+			p.order = append(p.order, uint16(i))
 		}
 	}
-	return out
-}
-
-// keepsDead is a planted defect: health is not asked.
-func keepsDead() bool { return fault.Is(fault.DNSKeepsDeadPOP) }
-
-// answersEmpty is a planted defect: nobody gets an address while any candidate is down.
-func answersEmpty(list []candidate, v *health.View) bool {
-	return fault.Is(fault.AnswersEmpty) && slices.ContainsFunc(list, func(c candidate) bool { return !c.usable(v) })
-}
-
-// hash64 is a hash that is the same on every node, so that all give one client one answer.
-func hash64(parts ...[]byte) uint64 {
-	h := fnv.New64a()
-	for _, p := range parts {
-		h.Write(p)
-		h.Write([]byte{0})
+	if len(p.host.POPs) > 0 && p.host.Steer == site.Pinned { // in the host's order, not in the topology's
+		at := func(i uint16) int {
+			return slices.IndexFunc(p.host.POPs, func(s site.Share) bool { return s.Name == p.list[i].name })
+		}
+		slices.SortFunc(p.order, func(a, b uint16) int { return at(a) - at(b) })
 	}
-	x := h.Sum64()
-	// FNV leaves neighbours near each other; this finaliser (splitmix64) spreads them.
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+	if len(p.order) == 0 && errs == nil {
+		errs = append(errs, fmt.Errorf("host %q: nothing is left to steer to besides its fallback; want a candidate with a weight", p.host.Name))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Policy) names() string {
+	names := make([]string, len(p.list))
+	for i, c := range p.list {
+		names[i] = c.name
+	}
+	return strings.Join(names, ", ")
+}
+
+// place gathers the candidates by where they stand and takes the table of these places.
+func (p *Policy) place(c *Compiler) {
+	var places []Place
+	var keys []string
+	for _, i := range p.order {
+		key := p.list[i].where.key()
+		at := slices.Index(keys, key)
+		if at < 0 {
+			at = len(keys)
+			keys, places, p.members = append(keys, key), append(places, p.list[i].where), append(p.members, nil)
+		}
+		p.members[at] = append(p.members[at], i)
+	}
+	all := strings.Join(keys, "|")
+	if c.tables[all] == nil {
+		c.tables[all] = &table{c.db, places}
+	}
+	p.table = c.tables[all]
 }

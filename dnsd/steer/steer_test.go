@@ -72,16 +72,69 @@ func view(down ...string) *health.View {
 	return v
 }
 
-func at(tb testing.TB, code string) Client {
-	tb.Helper()
-	p := city(tb, code)
-	loc := geodata.Location{Country: p.Country, Continent: p.Continent, Point: true, Lat: p.Lat, Lon: p.Lon}
-	return Client{Addr: netip.MustParseAddr("198.51.100.7"), Loc: loc, Known: true, Scope: netip.MustParsePrefix("198.51.100.0/27")}
+// networks are where the clients of tests are.
+func networks() map[string]netip.Prefix {
+	out := map[string]netip.Prefix{}
+	for i, code := range []string{"BER", "SAO", "SYD", "NYC", "TYO", "LIS"} {
+		out[code] = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(32 * i)}), 27)
+	}
+	return out
 }
 
-func compile(tb testing.TB, h *site.Host, top *topology.Topology) *Policy {
+// at is a client in a city.
+func at(tb testing.TB, code string) netip.Addr {
 	tb.Helper()
-	p, err := Compile(h, top)
+	n, ok := networks()[code]
+	if !ok {
+		tb.Fatalf("no clients in %q", code)
+	}
+	return n.Addr().Next()
+}
+
+// clients is a database of networks, and of what else a test wants.
+func clients(tb testing.TB, more ...geodata.Row) *geodata.DB {
+	tb.Helper()
+	rows := more
+	for code, n := range networks() {
+		p := city(tb, code)
+		rows = append(rows, geodata.Row{Prefix: n, Country: p.Country, Continent: p.Continent, Lat: p.Lat, Lon: p.Lon})
+	}
+	return database(tb, rows)
+}
+
+func database(tb testing.TB, rows []geodata.Row) *geodata.DB {
+	tb.Helper()
+	var b bytes.Buffer
+	if err := geodata.Build(&b, rows); err != nil {
+		tb.Fatal(err)
+	}
+	db, err := geodata.FromBytes(b.Bytes())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return db
+}
+
+// scene is a host's policy with the Compiler it is of.
+type scene struct {
+	*Policy
+	c *Compiler
+}
+
+// decide is Decide by a View.
+func (s scene) decide(client netip.Addr, family int, v *health.View) Decision {
+	return s.Decide(client, family, s.c.Health(v, nil))
+}
+
+func compile(tb testing.TB, h *site.Host, top *topology.Topology) scene {
+	tb.Helper()
+	c := NewCompiler(top, clients(tb))
+	return scene{compileIn(tb, c, h), c}
+}
+
+func compileIn(tb testing.TB, c *Compiler, h *site.Host) *Policy {
+	tb.Helper()
+	p, err := c.Compile(h)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -104,7 +157,7 @@ func TestGeoAmongPOPs(t *testing.T) {
 		{"another city", "SAO", 4, nil, "nyc [203.0.113.17] nearest"},
 		{"another city yet", "SYD", 4, nil, "sin [203.0.113.33] nearest"},
 		{"down: the next", "BER", 4, []string{"ams"}, "nyc [203.0.113.17] nearest, next: ams is down"},
-		{"two down: the third", "BER", 4, []string{"ams", "nyc"}, "sin [203.0.113.33] nearest, next: ams is down"},
+		{"two down: the third", "BER", 4, []string{"ams", "nyc"}, "sin [203.0.113.33] nearest, next: ams is down, nyc is down"},
 		{"all down: the nearest all the same", "BER", 4, []string{"ams", "nyc", "sin"}, "ams [203.0.113.1 203.0.113.2] nearest, though all are down"},
 		{"a POP elsewhere is down", "BER", 4, []string{"sin"}, "ams [203.0.113.1 203.0.113.2] nearest"},
 		{"one node down: the other's address", "BER", 4, []string{"ams1"}, "ams [203.0.113.2] nearest"},
@@ -113,7 +166,7 @@ func TestGeoAmongPOPs(t *testing.T) {
 		{"the nearest lacks the family: the next has it", "SYD", 6, nil, "ams [2001:db8:a1::1 2001:db8:a1::2] nearest"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			d := p.Decide(at(t, c.from), c.family, view(c.down...))
+			d := p.decide(at(t, c.from), c.family, view(c.down...))
 			if c.from == "SYD" && c.family == 6 { // which of the two is nearer to Sydney does not matter here
 				if d.Name == "sin" || len(d.Addrs) == 0 {
 					t.Errorf("got %s %v, want a POP with IPv6", d.Name, d.Addrs)
@@ -123,7 +176,7 @@ func TestGeoAmongPOPs(t *testing.T) {
 			if got := fmt.Sprintf("%s %v %s", d.Name, d.Addrs, d.Reason); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
-			if d.TTL != 2 || d.Scope.String() != "198.51.100.0/27" {
+			if d.TTL != 2 || d.Scope != networks()[c.from] {
 				t.Errorf("ttl %d scope %v, want 2 and the client's network", d.TTL, d.Scope)
 			}
 		})
@@ -132,14 +185,13 @@ func TestGeoAmongPOPs(t *testing.T) {
 
 func TestWhereNothingIsKnown(t *testing.T) {
 	p := compile(t, &site.Host{Name: "www", Steer: site.Geo}, world(t))
-	unknown := Client{Addr: netip.MustParseAddr("192.0.2.1"), Scope: netip.MustParsePrefix("192.0.0.0/9")}
-	if d := p.Decide(unknown, 4, nil); d.Name != "ams" || d.Scope != unknown.Scope {
+	unknown := netip.MustParseAddr("192.0.2.1")
+	if d := p.decide(unknown, 4, nil); d.Name != "ams" || d.Scope.String() != "192.0.0.0/6" {
 		t.Errorf("unknown client: %s, scope %v; want the first POP for the unknown network", d.Name, d.Scope)
 	}
-	country := at(t, "SAO")
-	country.Loc = geodata.Location{Country: "SG"}
-	if d := p.Decide(country, 4, nil); d.Name != "sin" {
-		t.Errorf("country without a point: %s, want sin by the country's main town", d.Name)
+	places := []Place{{At: city(t, "AMS"), Placed: true}, {At: city(t, "SIN"), Placed: true}}
+	if got := order(geodata.Location{Country: "SG"}, true, places); got[0] != 1 {
+		t.Errorf("country without a point: %v, want the country's main town to decide", got)
 	}
 }
 
@@ -170,7 +222,7 @@ func TestOwnTargets(t *testing.T) {
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			p := compile(t, &site.Host{Name: "api", Steer: c.steer, Targets: targets}, nil)
-			d := p.Decide(at(t, c.from), c.family, nil)
+			d := p.decide(at(t, c.from), c.family, nil)
 			got := fmt.Sprintf("%s %v", d.Name, d.Addrs)
 			if d.CNAME != "" {
 				got = d.Name + " " + d.CNAME
@@ -190,13 +242,13 @@ func TestAnycastAndPinned(t *testing.T) {
 		t.Skip("health is planted away")
 	}
 	anycast := compile(t, &site.Host{Name: "img", Steer: site.Anycast, TTL: 300 * time.Second}, world(t))
-	d := anycast.Decide(at(t, "BER"), 6, view("ams", "nyc", "sin"))
+	d := anycast.decide(at(t, "BER"), 6, view("ams", "nyc", "sin"))
 	if d.Name != "anycast" || !slices.Equal(d.Addrs, addrs("2001:db8:53::80")) || d.Scope.Bits() != 0 || d.TTL != 300 {
 		t.Errorf("anycast: %+v; want the shared IPv6 address for everybody, 300 s, whatever is down", d)
 	}
 	pinned := compile(t, &site.Host{Name: "pin", Steer: site.Pinned}, world(t))
 	for _, c := range []struct{ down, want string }{{"", "ams"}, {"ams", "nyc"}, {"ams nyc", "sin"}, {"ams nyc sin", "ams"}} {
-		if d := pinned.Decide(at(t, "SYD"), 4, view(strings.Fields(c.down)...)); d.Name != c.want || d.Scope.Bits() != 0 {
+		if d := pinned.decide(at(t, "SYD"), 4, view(strings.Fields(c.down)...)); d.Name != c.want || d.Scope.Bits() != 0 {
 			t.Errorf("pinned, down %q: %s scope %v; want %s for everybody", c.down, d.Name, d.Scope, c.want)
 		}
 	}
@@ -214,7 +266,7 @@ func TestCompileRefuses(t *testing.T) {
 		{&site.Host{Name: "a", Steer: site.Geo, Targets: []*site.Target{{Name: "x", At: "QQQ", Weight: 1}}}, nil, `"QQQ"`},
 		{&site.Host{Name: "a", Steer: site.Geo, Targets: []*site.Target{{Name: "x", At: "FRA"}}}, nil, "every target has weight 0"},
 	} {
-		if _, err := Compile(c.host, c.top); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewCompiler(c.top, nil).Compile(c.host); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
@@ -229,23 +281,23 @@ func TestWeighted(t *testing.T) {
 	top := world(t)
 	top.POPs[0].Capacity = 3000
 	p := compile(t, &site.Host{Name: "w", Steer: site.Weighted}, top)
-	const networks = 20000
-	count := map[string]int{}
-	for i := range networks {
-		c := Client{Addr: netip.AddrFrom4([4]byte{byte(i >> 8), byte(i), 7, 9})}
-		d := p.Decide(c, 4, nil)
-		count[d.Name]++
-		c.Addr = netip.AddrFrom4([4]byte{byte(i >> 8), byte(i), 7, 200})
-		if other := p.Decide(c, 4, nil); other.Name != d.Name || other.Scope != d.Scope || d.Scope.Bits() != 24 {
-			t.Fatalf("%v: %s scope %v, its neighbour %s scope %v", c.Addr, d.Name, d.Scope, other.Name, other.Scope)
+	const count = 20000
+	got := map[string]int{}
+	for i := range count {
+		c := netip.AddrFrom4([4]byte{byte(i >> 8), byte(i), 7, 9})
+		d := p.decide(c, 4, nil)
+		got[d.Name]++
+		neighbour := netip.AddrFrom4([4]byte{byte(i >> 8), byte(i), 7, 200})
+		if other := p.decide(neighbour, 4, nil); other.Name != d.Name || other.Scope != d.Scope || d.Scope.Bits() != 24 {
+			t.Fatalf("%v: %s scope %v, its neighbour %s scope %v", c, d.Name, d.Scope, other.Name, other.Scope)
 		}
-		if without := p.Decide(c, 4, view("nyc")); d.Name != "nyc" && without.Name != d.Name {
-			t.Fatalf("%v moved from %s to %s though only nyc went", c.Addr, d.Name, without.Name)
+		if without := p.decide(c, 4, view("nyc")); d.Name != "nyc" && without.Name != d.Name {
+			t.Fatalf("%v moved from %s to %s though only nyc went", c, d.Name, without.Name)
 		}
 	}
 	for name, share := range map[string]float64{"ams": 0.6, "nyc": 0.2, "sin": 0.2} {
-		if got := float64(count[name]) / networks; got < share-0.02 || got > share+0.02 {
-			t.Errorf("%s gets %.3f of the networks, want %.1f", name, got, share)
+		if part := float64(got[name]) / count; part < share-0.02 || part > share+0.02 {
+			t.Errorf("%s gets %.3f of the networks, want %.1f", name, part, share)
 		}
 	}
 }
@@ -265,19 +317,12 @@ func TestScopeSharesTheOrder(t *testing.T) {
 				rows = append(rows, geodata.Row{Prefix: p, Country: at.Country, Continent: at.Continent, Lat: at.Lat, Lon: at.Lon})
 			}
 		}
-		var b bytes.Buffer
-		if err := geodata.Build(&b, rows); err != nil {
-			rt.Fatal(err)
-		}
-		db, err := geodata.FromBytes(b.Bytes())
-		if err != nil {
-			rt.Fatal(err)
-		}
+		c := NewCompiler(top, database(t, rows))
 		mode := rapid.SampledFrom([]site.Steer{site.Geo, site.Weighted, site.Pinned, site.Anycast}).Draw(rt, "steer")
-		p := compile(t, &site.Host{Name: "h", Steer: mode}, top)
+		p := scene{compileIn(t, c, &site.Host{Name: "h", Steer: mode}), c}
 		v := view(rapid.SliceOfDistinct(rapid.SampledFrom([]string{"ams", "nyc", "sin"}), rapid.ID[string]).Draw(rt, "down")...)
 		addr := netip.AddrFrom4([4]byte{198, rapid.SampledFrom([]byte{51, 50}).Draw(rt, "b"), rapid.Byte().Draw(rt, "c"), rapid.Byte().Draw(rt, "d")})
-		d := p.Decide(Locate(db, addr), 4, v)
+		d := p.decide(addr, 4, v)
 		if !d.Scope.Contains(addr) {
 			rt.Fatalf("scope %v does not hold %v", d.Scope, addr)
 		}
@@ -287,7 +332,7 @@ func TestScopeSharesTheOrder(t *testing.T) {
 			for i := d.Scope.Bits(); i < 32; i++ {
 				n[i/8] ^= byte(r.IntN(2)) << (7 - i%8)
 			}
-			other := p.Decide(Locate(db, netip.AddrFrom4(n)), 4, v)
+			other := p.decide(netip.AddrFrom4(n), 4, v)
 			if diff := cmp.Diff(d.Order, other.Order); diff != "" || d.Name != other.Name {
 				rt.Fatalf("%v and %v share scope %v but not the order:\n%s", addr, netip.AddrFrom4(n), d.Scope, diff)
 			}
@@ -318,7 +363,7 @@ func TestNodesThatSayNothingAreNotAnswered(t *testing.T) {
 	} {
 		v := view()
 		v.Nodes["ams1"], v.Nodes["ams2"] = c.ams1, c.ams2
-		if got := fmt.Sprint(p.Decide(at(t, "BER"), 4, v).Addrs); got != c.want {
+		if got := fmt.Sprint(p.decide(at(t, "BER"), 4, v).Addrs); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.rule, got, c.want)
 		}
 	}

@@ -227,14 +227,34 @@ func (d describer) site(s *site.Site) {
 		d.line(1, "- %s", originText(o))
 	}
 	d.line(0, "cache:")
-	d.line(1, "key: {drop_query: %s}", list(s.Cache.Key.DropQuery))
+	d.line(1, "key: %s", keyText(s.Cache.Key))
 	d.line(1, "stale: {if_error: %s, while_revalidate: %s}", conf.Span(s.Cache.Stale.IfError), conf.Span(s.Cache.Stale.WhileRevalidate))
+	d.line(1, "vary: %s", varyText(s.Cache))
+	d.line(1, "obey_clients: %t", s.Cache.ObeyClients)
 	if len(s.Cache.Rules) > 0 {
 		d.line(1, "rules:")
 	}
 	for _, r := range s.Cache.Rules {
 		d.line(2, "- %s", ruleText(r))
 	}
+}
+
+func keyText(k site.Key) string {
+	keep, scheme := "any", "as asked"
+	if len(k.KeepQuery) > 0 {
+		keep = list(k.KeepQuery)
+	}
+	if k.Scheme != "" {
+		scheme = k.Scheme
+	}
+	return fmt.Sprintf("{drop_query: %s, keep_query: %s, sort_query: %t, scheme: %s}", list(k.DropQuery), keep, !k.Unsorted, scheme)
+}
+
+func varyText(c site.Cache) string {
+	if c.Vary == nil {
+		return "any"
+	}
+	return list(c.Vary)
 }
 
 func targetText(t *site.Target) string {

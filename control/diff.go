@@ -175,7 +175,9 @@ func cachesOf(s *Snapshot) map[string]string {
 			rules = append(rules, ruleText(r))
 		}
 		facts[subject+" origin"] = strings.Join(origins, ", ")
-		facts[subject+" key"] = "drop_query " + list(one.Cache.Key.DropQuery)
+		facts[subject+" key"] = keyText(one.Cache.Key)
+		facts[subject+" vary"] = varyText(one.Cache)
+		facts[subject+" obey_clients"] = strconv.FormatBool(one.Cache.ObeyClients)
 		facts[subject+" stale"] = fmt.Sprintf("if_error %s, while_revalidate %s", conf.Span(one.Cache.Stale.IfError), conf.Span(one.Cache.Stale.WhileRevalidate))
 		facts[subject+" rules"] = strings.Join(rules, ", ") // their order counts: the first that matches
 	}

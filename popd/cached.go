@@ -19,8 +19,8 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 	fwd := "uri-miss"
 	switch {
 	case e != nil:
-		now := s.o.Now()
-		switch e.Policy.Use(now) {
+		now := s.now()
+		switch e.Policy.Use(now, a.wish) {
 		case fresh.Fresh:
 			s.metrics.requests.WithLabelValues("hit").Inc()
 			s.serveStored(w, r, e, now)
@@ -36,7 +36,7 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 		fwd = "vary-miss"
 	}
 	switch {
-	case fresh.ParseCacheControl(r.Header["Cache-Control"]).Has("only-if-cached"): // RFC 9111 §5.2.1.7
+	case a.wish.OnlyIfCached: // RFC 9111 §5.2.1.7
 		s.refuse(w, http.StatusGatewayTimeout, "only-if-cached", "not in the cache, and the request forbids to ask further")
 	case r.Method == http.MethodHead:
 		s.pass(w, r, a, fwd)
@@ -90,7 +90,7 @@ func (s *Server) ride(w http.ResponseWriter, r *http.Request, a *ask, seat *flig
 	}
 	body := seat.Body()
 	defer body.Close()
-	if !s.serveFlight(w, r, ans, body, fwd, !seat.Asker()) {
+	if !s.serveFlight(w, r, ans, body, fwd, seat.Asker()) {
 		seat.Finish() // its client has the answer already; the next one may want the body
 	}
 	return answer{}, true

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -63,16 +64,15 @@ func (c *config) claim(s *site.Site) error {
 // site finds who a Host header speaks of, and the host's name for keys and origins; nil if nobody here. The port of a
 // site's host is dropped: the client chose it, and an origin that echoes it must not poison what others get.
 func (c *config) site(hostHeader string) (s *site.Site, host string) {
-	full := strings.ToLower(hostHeader)
+	full := key.Host("", hostHeader)
 	name := full
 	if i := strings.LastIndexByte(full, ':'); i >= 0 && !strings.HasSuffix(full, "]") {
 		name = full[:i]
 	}
-	name = strings.TrimSuffix(name, ".")
 	if s := c.hosts[name]; s != nil && len(s.Origins) > 0 {
 		return s, name
 	}
-	if c.any != nil && name != "" {
+	if c.any != nil && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-._~[]:") == "" && name != "" {
 		return c.any, full
 	}
 	return nil, ""

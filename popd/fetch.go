@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,14 +14,16 @@ import (
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
+	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
 // answer is the header of what a flight brings. It is immutable.
 type answer struct {
 	status    int
-	header    http.Header
-	length    int64 // bytes of the body, -1 if unknown
+	header    http.Header // for the asker
+	shared    http.Header // for all others, and for the store
+	length    int64       // bytes of the body, -1 if unknown
 	variant   key.Key
 	vary      []string
 	policy    fresh.Policy
@@ -34,7 +37,7 @@ type answer struct {
 func (e storedAnswer) result(fwdStatus int, detail string) flight.Result[*answer] {
 	return flight.Result[*answer]{
 		Value: &answer{
-			status: e.Status, header: e.Header, length: e.Length, variant: e.Variant, vary: e.Vary, policy: e.Policy,
+			status: e.Status, header: e.Header, shared: e.Header, length: e.Length, variant: e.Variant, vary: e.Vary, policy: e.Policy,
 			storable: true, stored: true, fwdStatus: fwdStatus, detail: detail,
 		},
 		Shared: true, Chunks: e.Body, Length: e.Length,
@@ -50,13 +53,13 @@ func (s *Server) fetch(a *ask, stale *mem.Entry) flight.Fetch[*answer] {
 	return func(ctx context.Context) (flight.Result[*answer], error) {
 		// The flight before this one may have stored its answer after we looked.
 		if e, _ := s.store.Get(a.primary, a.matches); e != nil && e != stale {
-			if e.Policy.Use(s.o.Now()) == fresh.Fresh {
+			if e.Policy.Use(s.now(), a.wish) == fresh.Fresh {
 				return storedAnswer{e}.result(0, ""), nil
 			}
 			stale = e
 		}
 		resp, err := s.askUpstream(ctx, a, stale)
-		if stale != nil && (err != nil || fresh.IsError(resp.StatusCode)) && stale.Policy.UsableOnError(s.o.Now()) {
+		if stale != nil && (err != nil || fresh.IsError(resp.StatusCode)) && stale.Policy.UsableOnError(s.now(), a.wish) {
 			if err != nil {
 				return storedAnswer{stale}.result(0, "stale-if-error"), nil
 			}
@@ -105,18 +108,17 @@ func (s *Server) shields(a *ask) []*topology.Node {
 
 // validated is the stored answer with the fields of a 304 (RFC 9111 §4.3.4).
 func (s *Server) validated(a *ask, stale *mem.Entry, resp *upstream.Answer) (flight.Result[*answer], error) {
-	header := fresh.Merge(stale.Header, cleaned(resp.Header))
-	judged := header.Clone() // Age is the 304's, and is not part of what is stored
-	if age, ok := resp.Header["Age"]; ok {
-		judged["Age"] = age
-	}
-	x := fresh.Exchange{
-		Method: http.MethodGet, Request: a.shareable(), Response: judged, Status: stale.Status,
-		RequestTime: resp.RequestTime, ResponseTime: resp.ResponseTime,
+	x := s.exchange(a, resp)
+	x.Response, x.Status = fresh.Merge(stale.Header, cleaned(resp.Header)), stale.Status
+	header := x.Response
+	if age, ok := resp.Header["Age"]; ok { // it is the 304's, and not part of what is stored
+		x.Response = maps.Clone(header)
+		x.Response["Age"] = age
 	}
 	e := *stale
-	e.Header, e.Policy = header, fresh.NewPolicy(x, a.rule)
+	e.Header, e.Policy = fresh.Shared(header), fresh.NewPolicy(x, a.rule)
 	r := storedAnswer{&e}.result(resp.StatusCode, "")
+	r.Value.header = header
 	if ok, why := fresh.Storable(x, a.rule); !ok {
 		s.store.Remove(a.primary)
 		s.marks.Set(a.primary, s.o.Now().Add(hitForMiss))
@@ -125,39 +127,37 @@ func (s *Server) validated(a *ask, stale *mem.Entry, resp *upstream.Answer) (fli
 	}
 	// Not before the flight has looked whether it was forgotten: an unsafe request may have come meanwhile.
 	r.Whole = func([][]byte, int64) { s.store.Put(&e) }
-	r.Shared = e.Policy.Use(s.o.Now()) == fresh.Fresh
+	r.Shared = s.usable(e.Policy, resp)
 	return r, nil
 }
 
 // received judges a full answer: whose it is, and whether it is kept.
 func (s *Server) received(a *ask, resp *upstream.Answer) flight.Result[*answer] {
-	x := fresh.Exchange{
-		Method: http.MethodGet, Request: a.shareable(), Response: resp.Header, Status: resp.StatusCode,
-		RequestTime: resp.RequestTime, ResponseTime: resp.ResponseTime,
-	}
+	x := s.exchange(a, resp)
 	ans := &answer{
 		status: resp.StatusCode, header: cleaned(fresh.Header(resp.Header, resp.StatusCode, a.rule)), length: resp.ContentLength,
 		policy: fresh.NewPolicy(x, a.rule), fwdStatus: resp.StatusCode,
 	}
 	vary, varyOK := key.Vary(resp.Header["Vary"])
+	ans.shared = fresh.Shared(ans.header)
 	ans.vary, ans.variant = vary, key.Variant(a.primary, vary, a.header)
 	ans.storable, ans.detail = fresh.Storable(x, a.rule)
 	switch {
 	case !ans.storable:
-	case !varyOK:
+	case !varyOK || !mayVary(a.site.Cache, vary):
 		ans.storable, ans.detail = false, "vary"
 	case unkeyed(x.Request, vary):
 		ans.storable, ans.detail = false, "unkeyed"
 	}
 	if fault.Is(fault.SharesPrivate) {
-		ans.storable, ans.policy.Lifetime, ans.policy.NoCache = true, time.Hour, false
+		ans.storable, ans.policy.Lifetime, ans.policy.Flags = true, time.Hour, 0
 	}
 	fits := resp.ContentLength <= s.o.MaxObject
 	if !fits {
 		ans.detail = "too-large"
 	}
 	ans.stored = ans.storable && fits
-	usable := ans.policy.Use(s.o.Now()) == fresh.Fresh
+	usable := s.usable(ans.policy, resp)
 	r := flight.Result[*answer]{Value: ans, Shared: ans.stored && usable, Body: resp.Body, Length: resp.ContentLength}
 	switch {
 	case r.Shared:
@@ -182,25 +182,31 @@ func worthKeeping(ans *answer) bool {
 func (s *Server) keep(a *ask, ans *answer, chunks [][]byte, length int64) {
 	s.store.Put(&mem.Entry{
 		Primary: a.primary, Variant: ans.variant, Vary: ans.vary,
-		Status: ans.status, Header: ans.header, Body: chunks, Length: length, Policy: ans.policy,
-		Tags: tags(ans.header),
+		Status: ans.status, Header: ans.shared, Body: chunks, Length: length, Policy: ans.policy,
+		Tags: fresh.Tags(ans.shared),
 	})
 }
 
-// tags are an answer's surrogate keys, in the three spellings that origins use.
-func tags(h http.Header) []string {
-	var all []string
-	for _, line := range append(append([]string(nil), h["Surrogate-Key"]...), h["Xkey"]...) {
-		all = append(all, strings.Fields(line)...)
+// mayVary reports whether the site lets answers differ by all of these fields.
+func mayVary(c site.Cache, names []string) bool {
+	return c.Vary == nil || !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(c.Vary, name) })
+}
+
+// exchange is what is judged: the request that went upstream for a, and its answer.
+func (s *Server) exchange(a *ask, resp *upstream.Answer) fresh.Exchange {
+	return fresh.Exchange{
+		Method: http.MethodGet, Request: a.shareable(), Response: resp.Header, Status: resp.StatusCode,
+		RequestTime: resp.RequestTime, ResponseTime: resp.ResponseTime,
+		Received: fresh.At(s.start, resp.ResponseTime), TierAge: resp.Age,
 	}
-	for _, line := range h["Cache-Tag"] {
-		for tag := range strings.SplitSeq(line, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" {
-				all = append(all, tag)
-			}
-		}
-	}
-	return all
+}
+
+// usable reports whether an answer that has just come may go to all who wait for it. A stale one may if it can be used
+// while it is validated, or comes from a shield that had nothing better: its origin is in trouble, and the more we
+// asked, the worse it would get.
+func (s *Server) usable(p fresh.Policy, resp *upstream.Answer) bool {
+	now := s.now()
+	return p.Use(now, fresh.Wish{}) != fresh.Revalidate || resp.Tier == upstream.Shield && p.UsableOnError(now, fresh.Wish{})
 }
 
 // cleaned drops the fields that only nodes may say.

@@ -11,6 +11,7 @@ import (
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
+	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -82,7 +83,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *config, inter
 		return
 	}
 	a := s.newAsk(c, st, host, r, internal)
-	if mustPass(r, a.rule) {
+	if mustPass(r, a) {
 		s.pass(w, r, a, passReason(r))
 		return
 	}
@@ -132,7 +133,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
 		h.State = health.Draining.String()
 	}
-	u := key.Canonical("http", r.Host, r.URL.EscapedPath(), "", nil)
+	u := key.Canonical("http", r.Host, r.URL.EscapedPath(), "", site.Key{})
 	s.store.Get(u.Key(), func(*mem.Entry) bool { return false })
 	body, err := json.Marshal(h)
 	if err != nil {

@@ -115,7 +115,7 @@ func (s *Server) invalidate(a *ask, h http.Header) {
 			base = at
 		}
 		u = base.ResolveReference(u)
-		s.forget(key.Canonical(u.Scheme, u.Host, u.EscapedPath(), u.RawQuery, a.site.Cache.Key.DropQuery).Key())
+		s.forget(key.Canonical(u.Scheme, u.Host, u.EscapedPath(), u.RawQuery, keyRules(a.c, a.site)).Key())
 	}
 }
 

@@ -5,12 +5,13 @@ import (
 	"github.com/catchment-net/catchment/site"
 )
 
-// dropQuery are the globs of the parameters that do not count. The planted defect makes every other POP count them.
-func dropQuery(c *config, st *site.Site) []string {
+// keyRules say what of a URL counts. The planted defect makes every other POP count the parameters that do not.
+func keyRules(c *config, st *site.Site) site.Key {
+	k := st.Cache.Key
 	if fault.Is(fault.KeysDifferently) && c.node != nil && c.node.POP.Index%2 == 1 {
-		return nil
+		k.DropQuery = nil
 	}
-	return st.Cache.Key.DropQuery
+	return k
 }
 
 // dropsDrained is a planted defect: clients that have not moved away yet are turned away.

@@ -20,6 +20,7 @@ type ask struct {
 	url     key.URL
 	primary key.Key
 	rule    fresh.Rule
+	wish    fresh.Wish
 	header  http.Header // for upstream: normalised, signed, without what only we may say
 	edge    string      // the node that asks, on the internal side; "" for a client
 }
@@ -41,7 +42,8 @@ func (s *Server) newAsk(c *config, st *site.Site, host string, r *http.Request, 
 	fresh.StripConnection(h)
 	stripUntrusted(h)
 	key.Normalise(h)
-	a.url = key.Canonical(scheme, host, r.URL.EscapedPath(), r.URL.RawQuery, dropQuery(c, st))
+	a.wish = fresh.ReadWish(r.Header, st.Cache.ObeyClients)
+	a.url = key.Canonical(scheme, host, r.URL.EscapedPath(), r.URL.RawQuery, keyRules(c, st))
 	a.primary = a.url.Key()
 	a.rule = ruleFor(st.Cache, a.url.Path)
 	h.Set("X-Forwarded-Proto", a.url.Scheme)
@@ -68,7 +70,7 @@ func clientAddr(r *http.Request) string {
 func ruleFor(c site.Cache, path string) fresh.Rule {
 	r := fresh.Rule{IfError: c.Stale.IfError, WhileRevalidate: c.Stale.WhileRevalidate}
 	for _, rule := range c.Rules {
-		if key.Glob(rule.Path, path) {
+		if site.Match(rule.Path, path) {
 			r.Never, r.TTL = rule.Never, rule.TTL
 			break
 		}
@@ -95,8 +97,8 @@ func (a *ask) shareable() http.Header {
 }
 
 // mustPass reports whether the request cannot be answered from a store.
-func mustPass(r *http.Request, rule fresh.Rule) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead || rule.Never {
+func mustPass(r *http.Request, a *ask) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || a.rule.Never || a.wish.NoStore {
 		return true
 	}
 	return r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "" || r.ContentLength != 0

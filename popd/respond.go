@@ -12,10 +12,11 @@ import (
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/store/mem"
+	"github.com/catchment-net/catchment/popd/upstream"
 )
 
 // serveStored answers from a stored entry.
-func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e *mem.Entry, now time.Time) {
+func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e *mem.Entry, now fresh.Instant) {
 	chunks := e.Body
 	if fault.Is(fault.WrongBody) && len(chunks) > 0 {
 		first := append([]byte(nil), chunks[0]...)
@@ -29,8 +30,8 @@ func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e *mem.Entr
 }
 
 // serveFlight answers from a flight and reports whether the client wanted the body, rather than a 304.
-func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, fwd string, collapsed bool) (wanted bool) {
-	now := s.o.Now()
+func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, fwd string, asker bool) (wanted bool) {
+	now := s.now()
 	params := []string{"fwd=" + fwd}
 	if ans.fwdStatus != 0 {
 		params = append(params, "fwd-status="+strconv.Itoa(ans.fwdStatus))
@@ -38,12 +39,16 @@ func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer
 	if ans.storable && ans.stored {
 		params = append(params, "stored", "ttl="+seconds(ans.policy.TTL(now)))
 	}
-	if collapsed {
+	if !asker {
 		params = append(params, "collapsed")
 	}
 	age := ans.policy.Age(now)
-	s.writeHeader(w, r, ans.header, outcome{
-		status: ans.status, length: ans.length, age: age, aged: age >= time.Second, conditional: ans.storable, member: s.member(detailed(r, ans.detail, params...)...),
+	header := ans.shared
+	if asker {
+		header = ans.header
+	}
+	s.writeHeader(w, r, header, outcome{
+		status: ans.status, length: ans.length, age: age, aged: age >= time.Second || internal(r), conditional: ans.storable, member: s.member(detailed(r, ans.detail, params...)...),
 	}, func() {
 		wanted = true
 		s.writeBody(w, r, body)
@@ -71,6 +76,9 @@ func (s *Server) writeHeader(w http.ResponseWriter, r *http.Request, stored http
 	maps.Copy(h, stored)
 	if o.aged {
 		h["Age"] = []string{seconds(o.age)}
+		if internal(r) {
+			h[upstream.AgeField] = []string{strconv.FormatInt(o.age.Milliseconds(), 10)}
+		}
 	}
 	h["Via"] = appended(stored["Via"], viaMember(1, 1, s.o.Node))
 	h["Cache-Status"] = appended(stored["Cache-Status"], o.member)
@@ -122,7 +130,7 @@ func (s *Server) member(params ...string) string {
 // detailed adds the detail parameter: why an answer is as it is, or, in an answer to another node, that this tier is the
 // shield.
 func detailed(r *http.Request, detail string, params ...string) []string {
-	if r.Context().Value(internalKey{}) != nil {
+	if internal(r) {
 		detail = "shield"
 	}
 	if detail == "" {
@@ -130,6 +138,9 @@ func detailed(r *http.Request, detail string, params ...string) []string {
 	}
 	return append(params, "detail="+detail)
 }
+
+// internal reports whether another node asks.
+func internal(r *http.Request) bool { return r.Context().Value(internalKey{}) != nil }
 
 // sfItem writes a name as a structured field's token where it is one, else as its string (RFC 8941 §3.3).
 func sfItem(name string) string {

@@ -22,6 +22,7 @@ import (
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/popd/flight"
+	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 )
@@ -29,6 +30,7 @@ import (
 // Server is the HTTP cache of one node. Its methods are safe for concurrent use.
 type Server struct {
 	o       Options
+	start   time.Time // of o.Now when New was called
 	store   *mem.Store
 	flights *flight.Group[*answer]
 	marks   *flight.Marks
@@ -56,6 +58,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o:       o,
+		start:   o.Now(),
 		store:   mem.New(mem.Options{Limit: o.Memory}),
 		flights: flight.NewGroup[*answer](flight.Options{MaxObject: o.MaxObject, MaxBuffered: o.Memory}),
 		marks:   flight.NewMarks(flight.DefaultMarks),
@@ -103,6 +106,9 @@ func (s *Server) LastRequest() time.Time {
 	}
 	return time.Time{}
 }
+
+// now is the moment by which ages count.
+func (s *Server) now() fresh.Instant { return fresh.At(s.start, s.o.Now()) }
 
 // Requests is how many client requests arrived on an anycast address, counted as for LastRequest.
 func (s *Server) Requests() uint64 { return s.clients.Load() }

@@ -14,24 +14,62 @@ const (
 )
 
 func readCache(v conf.Value) Cache {
-	f := v.Fields("key", "stale", "rules")
-	var c Cache
-	drop := f.Get("key").Fields("drop_query").Get("drop_query")
-	for _, item := range limited(drop, maxGlobs) {
+	f := v.Fields("key", "stale", "rules", "vary", "obey_clients")
+	c := Cache{Key: readKey(f.Get("key")), Vary: readVary(f.Get("vary"))}
+	stale := f.Get("stale").Fields("if_error", "while_revalidate")
+	c.Stale.IfError = stale.Get("if_error").Duration()
+	c.Stale.WhileRevalidate = stale.Get("while_revalidate").Duration()
+	c.Rules = readRules(f.Get("rules"))
+	if obey := f.Get("obey_clients"); obey.Exists() {
+		c.ObeyClients = obey.Bool()
+	}
+	return c
+}
+
+func readKey(v conf.Value) Key {
+	f := v.Fields("keep_query", "drop_query", "sort_query", "scheme")
+	k := Key{KeepQuery: readGlobs(f.Get("keep_query")), DropQuery: readGlobs(f.Get("drop_query"))}
+	if sorted := f.Get("sort_query"); sorted.Exists() {
+		k.Unsorted = !sorted.Bool()
+	}
+	if scheme := f.Get("scheme"); scheme.Exists() {
+		k.Scheme = scheme.Enum("http", "https")
+	}
+	return k
+}
+
+func readGlobs(v conf.Value) []string {
+	var globs []string
+	for _, item := range limited(v, maxGlobs) {
 		name := item.Word()
 		if fault, fix := globFault(name); fault != "" {
 			item.Fail(fmt.Sprintf("query parameter %q %s", name, fault), fix)
 			continue
 		}
 		if name != "" {
-			c.Key.DropQuery = append(c.Key.DropQuery, name)
+			globs = append(globs, name)
 		}
 	}
-	stale := f.Get("stale").Fields("if_error", "while_revalidate")
-	c.Stale.IfError = stale.Get("if_error").Duration()
-	c.Stale.WhileRevalidate = stale.Get("while_revalidate").Duration()
-	c.Rules = readRules(f.Get("rules"))
-	return c
+	return globs
+}
+
+// readVary reads names of request fields; an empty list is one, by which nothing may differ.
+func readVary(v conf.Value) []string {
+	if !v.Exists() {
+		return nil
+	}
+	names := []string{}
+	for _, item := range limited(v, maxGlobs) {
+		name := strings.ToLower(item.Word())
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			item.Fail(fmt.Sprintf("%q is not the name of a header field", name), "write names such as accept-language; globs have no meaning here")
+			continue
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // limited is Items with a limit.
@@ -99,7 +137,7 @@ func globFault(glob string) (fault, fix string) {
 
 // Match reports whether the glob matches the whole text: `*` stands for any run of characters, slashes too; all else
 // for itself. It takes at most len(glob)*len(text) steps.
-func Match(glob, text string) bool {
+func Match[T ~string | ~[]byte](glob string, text T) bool {
 	star, mark := -1, 0
 	g, t := 0, 0
 	for t < len(text) {

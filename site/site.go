@@ -72,11 +72,19 @@ type Cache struct {
 	Key   Key
 	Stale Stale
 	Rules []Rule // first match wins; without a match the origin's headers decide
+	// Vary are the request fields, in lower case, by which answers may differ and still be stored; nil: any.
+	Vary []string
+	// ObeyClients lets requests ask for fresh answers (`no-cache`, `max-age` and the like, RFC 9111 §5.2.1): any client
+	// can send any request to the origin then.
+	ObeyClients bool
 }
 
 // Key says which parts of a URL count.
 type Key struct {
+	KeepQuery []string // globs of the parameter names that count; empty: all
 	DropQuery []string // globs of parameter names that do not count
+	Unsorted  bool     // the order of parameters counts
+	Scheme    string   // "http" or "https": requests of both count, and go to the origin, as of this one; "": they are two
 }
 
 // Stale says how long a stale answer may be used where the origin does not say (RFC 5861).

@@ -30,9 +30,12 @@ func head(lines ...string) http.Header {
 func exchange(status int, request, response []string) Exchange {
 	return Exchange{
 		Method: http.MethodGet, Status: status, Request: head(request...), Response: head(response...),
-		RequestTime: epoch, ResponseTime: epoch,
+		RequestTime: epoch, ResponseTime: epoch, Received: instant(0), TierAge: -1,
 	}
 }
+
+// instant is so long after epoch.
+func instant(after time.Duration) Instant { return At(epoch, epoch.Add(after)) }
 
 func TestDirectives(t *testing.T) {
 	for _, tt := range []struct {
@@ -45,7 +48,11 @@ func TestDirectives(t *testing.T) {
 		{"§5.2: a comma in a quoted string", `foo="a, private", max-age=7`, "private", false, 0},
 		{"§5.2: an escaped quote", `foo="a\", private", max-age=7`, "max-age", true, 7 * time.Second},
 		{"§5.2: a quoted string that never ends", `max-age="7`, "max-age", true, 0},
-		{"§5.2.2.7: qualified private", `private="x-a, x-b", max-age=7`, "private", true, 0},
+		{"§5.2.2.7: qualified private is not the whole answer's", `private="x-a, x-b", max-age=7`, "private", false, 0},
+		{"§5.2.2.7: without a name it is", `private="", max-age=7`, "private", true, 0},
+		{"§5.2.2.7: so is one that names what decides", `private="x-a, vary"`, "private", true, 0},
+		{"§5.2.2.7: and one beside a bare one", `private, private="x-a"`, "private", true, 0},
+		{"§5.2.2.4: qualified no-cache, as a token", `no-cache=x-a`, "no-cache", false, 0},
 		{"§4.2.1: two that differ", "max-age=7, max-age=9", "max-age", true, 0},
 		{"§4.2.1: two that agree", "max-age=7, max-age=7", "max-age", true, 7 * time.Second},
 		{"§4.2.1: no number", "max-age=7s", "max-age", true, 0},
@@ -129,13 +136,13 @@ func TestLifetimeAndAge(t *testing.T) {
 		{"§5.1: an age that cannot be read", 200, []string{"Cache-Control: max-age=9", "Age: -2"}, 9 * time.Second, 0},
 	} {
 		p := NewPolicy(exchange(tt.status, nil, tt.response), Rule{})
-		if p.Lifetime != tt.lifetime || p.Age(epoch) != tt.aged {
-			t.Errorf("%s: lifetime %v, age %v; want %v, %v", tt.name, p.Lifetime, p.Age(epoch), tt.lifetime, tt.aged)
+		if p.Lifetime != tt.lifetime || p.Age(instant(0)) != tt.aged {
+			t.Errorf("%s: lifetime %v, age %v; want %v, %v", tt.name, p.Lifetime, p.Age(instant(0)), tt.lifetime, tt.aged)
 		}
 	}
 	slow := exchange(200, nil, []string{"Cache-Control: max-age=9"})
 	slow.RequestTime = epoch.Add(-3 * time.Second)
-	if got := NewPolicy(slow, Rule{}).Age(epoch.Add(time.Second)); got != 4*time.Second {
+	if got := NewPolicy(slow, Rule{}).Age(instant(time.Second)); got != 4*time.Second {
 		t.Errorf("§4.2.3: age after a response delay of 3 s and a second in the store: %v", got)
 	}
 }
@@ -163,9 +170,9 @@ func TestUse(t *testing.T) {
 		{"a rule's ttl", "no-store", Rule{TTL: 10 * time.Second}, 9 * time.Second, Fresh, true},
 	} {
 		p := NewPolicy(exchange(200, nil, []string{"Cache-Control: " + tt.cc}), tt.rule)
-		now := epoch.Add(tt.after)
-		if got := p.Use(now); got != tt.want || p.UsableOnError(now) != tt.onError {
-			t.Errorf("%s: use %v, on error %v; want %v, %v", tt.name, got, p.UsableOnError(now), tt.want, tt.onError)
+		now := instant(tt.after)
+		if got := p.Use(now, Wish{}); got != tt.want || p.UsableOnError(now, Wish{}) != tt.onError {
+			t.Errorf("%s: use %v, on error %v; want %v, %v", tt.name, got, p.UsableOnError(now, Wish{}), tt.want, tt.onError)
 		}
 	}
 }
@@ -175,14 +182,20 @@ func TestFreshnessIsNeverRegained(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		second := rapid.Int64Range(0, 100)
 		p := Policy{
-			Lifetime: time.Duration(second.Draw(t, "lifetime")) * time.Second, InitialAge: time.Duration(second.Draw(t, "age")) * time.Second,
-			WhileRevalidate: time.Duration(second.Draw(t, "swr")) * time.Second, ResponseTime: epoch, NoCache: rapid.Bool().Draw(t, "no-cache"),
+			Lifetime: time.Duration(second.Draw(t, "lifetime")) * time.Second, Born: instant(-time.Duration(second.Draw(t, "age")) * time.Second),
+			WhileRevalidate: time.Duration(second.Draw(t, "swr")) * time.Second, Flags: Flags(rapid.IntRange(0, 7).Draw(t, "flags")),
 		}
-		a := epoch.Add(time.Duration(second.Draw(t, "a")) * time.Second)
+		a := instant(time.Duration(second.Draw(t, "a")) * time.Second)
+		wish := Wish{
+			NoCache: rapid.Bool().Draw(t, "wish no-cache"), Aged: rapid.Bool().Draw(t, "aged"),
+			MaxAge:   time.Duration(second.Draw(t, "max-age")) * time.Second,
+			MinFresh: time.Duration(second.Draw(t, "min-fresh")) * time.Second,
+			MaxStale: time.Duration(second.Draw(t, "max-stale")) * time.Second,
+		}
 		later := time.Duration(second.Draw(t, "later")) * time.Second
 		b := a.Add(later)
-		if p.Use(b) < p.Use(a) || p.Age(b)-p.Age(a) != later {
-			t.Fatalf("use %v then %v, age %v then %v", p.Use(a), p.Use(b), p.Age(a), p.Age(b))
+		if p.Use(b, wish) < p.Use(a, wish) || p.Age(b)-p.Age(a) != later {
+			t.Fatalf("use %v then %v, age %v then %v", p.Use(a, wish), p.Use(b, wish), p.Age(a), p.Age(b))
 		}
 	})
 }
@@ -215,6 +228,9 @@ func TestNotModified(t *testing.T) {
 func TestMerge(t *testing.T) {
 	got := Merge(head("Content-Length: 5", "X-Old: 1", "X-New: 1", "Content-Encoding: gzip"), head("Content-Length: 0", "X-New: 2", "Content-Encoding: br", "Connection: x-hop", "X-Hop: 1"))
 	want := head("Content-Length: 5", "X-Old: 1", "X-New: 2", "Content-Encoding: gzip")
+	if len(Merge(head(), head("Set-Cookie: a=b"))) != 0 {
+		t.Error("a cookie of one client's 304 is merged")
+	}
 	for name := range want {
 		if got.Get(name) != want.Get(name) {
 			t.Errorf("RFC 9111 §3.2: %s is %q, want %q", name, got.Get(name), want.Get(name))

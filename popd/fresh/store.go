@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -20,16 +21,18 @@ type Exchange struct {
 	Method                    string
 	Request, Response         http.Header
 	Status                    int
-	RequestTime, ResponseTime time.Time // when the request was sent and the answer's header was received
+	RequestTime, ResponseTime time.Time     // when the request was sent and the answer's header was received
+	Received                  Instant       // ResponseTime
+	TierAge                   time.Duration // the answer's age as another cache of ours has counted it; negative: none has
 }
 
 // Storable reports whether a shared cache may store the answer and give it to others, and if not, why (a constant
 // text for Cache-Status and tests). RFC 9111 §3 and §3.5; where the RFC leaves room we are stricter: an answer that
 // sets cookies is one client's, unless a TTL rule claims the path (Header then strips the cookies).
 func Storable(x Exchange, r Rule) (ok bool, why string) {
-	cc := ParseCacheControl(x.Response["Cache-Control"])
+	cc := Governing(x.Response)
 	byRule := r.applies(x.Status)
-	explicit := cc.Has("public") || cc.Has("max-age") || cc.Has("s-maxage") || x.Response.Get("Expires") != ""
+	explicit := cc.Has("public") || cc.Has("max-age") || cc.Has("s-maxage") || !cc.Targeted && x.Response.Get("Expires") != ""
 	switch {
 	case r.Never:
 		return false, "site-rule"
@@ -47,7 +50,7 @@ func Storable(x Exchange, r Rule) (ok bool, why string) {
 		return false, "private"
 	case cc.Has("no-store") && !cc.Has("must-understand"):
 		return false, "no-store"
-	case len(x.Response["Set-Cookie"]) > 0:
+	case len(x.Response["Set-Cookie"]) > 0 && !slices.Contains(cc.Fields(), "Set-Cookie"):
 		return false, "set-cookie"
 	case !explicit && x.Request.Get("Cookie") != "":
 		return false, "cookie" // heuristics are no ground to share what a cookie may have shaped
@@ -85,9 +88,9 @@ var notStored = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// Header returns the fields of an upstream answer that may be stored and passed on: all but those of the connection,
-// those that Connection names, and Age, which is computed anew. Under a TTL rule cookies are stripped, too. The result
-// shares its values with h.
+// Header returns the fields of an upstream answer that may be passed on: all but those of the connection, those that
+// Connection names, and Age, which is computed anew. Under a TTL rule cookies are stripped, too. The result shares its
+// values with h.
 func Header(h http.Header, status int, r Rule) http.Header {
 	out := make(http.Header, len(h))
 	skip := append(connectionNames(h), notStored...)
@@ -103,17 +106,52 @@ func Header(h http.Header, status int, r Rule) http.Header {
 	return out
 }
 
-// Merge is the stored header after a 304 (RFC 9111 §3.2 and §4.3.4): fields of the 304 replace the stored ones, except
-// those that describe the stored bytes.
-func Merge(stored, notModified http.Header) http.Header {
+// Shared is what others than its asker may get of a header as Header returned it: without the fields that a qualified
+// private or no-cache names (RFC 9111 §5.2.2.4 and §5.2.2.7). It is h itself if there are none.
+func Shared(h http.Header) http.Header {
+	fields := Governing(h).Fields()
+	if len(fields) == 0 {
+		return h
+	}
+	out := maps.Clone(h)
+	for _, name := range fields {
+		delete(out, name)
+	}
+	return out
+}
+
+// notMerged are the fields of a 304 that do not replace stored ones: they describe the stored bytes, or are one
+// client's.
+var notMerged = []string{"Age", "Content-Length", "Content-Encoding", "Content-Range", "Content-Md5", "Set-Cookie"}
+
+// Merge is the stored header after a 304, or after a HEAD that Updates it (RFC 9111 §3.2, §4.3.4 and §4.3.5): the new
+// fields replace the stored ones, except those that describe the stored bytes.
+func Merge(stored, update http.Header) http.Header {
 	out := make(http.Header, len(stored))
 	maps.Copy(out, stored)
-	keep := append(connectionNames(notModified), notStored...)
-	keep = append(keep, "Age", "Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Set-Cookie")
-	for name, values := range notModified {
-		if !slices.Contains(keep, name) {
+	keep := append(connectionNames(update), notStored...)
+	for name, values := range update {
+		if !slices.Contains(keep, name) && !slices.Contains(notMerged, name) {
 			out[name] = values
 		}
 	}
 	return out
+}
+
+// Updates reports whether a successful HEAD is about the stored answer, so that its header may be merged: of length and
+// validators it has at least one, and each that it has is the stored one (RFC 9111 §4.3.5). Otherwise what is stored is
+// outdated.
+func Updates(head, stored http.Header, length int64) bool {
+	agrees := false
+	for _, name := range []string{"Content-Length", "Etag", "Last-Modified"} {
+		has, want := head.Get(name), stored.Get(name)
+		if name == "Content-Length" {
+			want = strconv.FormatInt(length, 10)
+		}
+		if has != "" && has != want {
+			return false
+		}
+		agrees = agrees || has != ""
+	}
+	return agrees
 }

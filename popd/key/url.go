@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/catchment-net/catchment/site"
 )
 
 // Key is the SHA-256 of a canonical URL, with or without selected request header fields (Variant).
@@ -24,20 +26,54 @@ type URL struct {
 	Query  string // without "?"; percent-encoded, sorted by name
 }
 
-// Canonical makes the canonical form of a URL (RFC 3986 §6.2.2 and §6.2.3): lower-case scheme and host, no default
-// port, upper-case percent-encodings and none of unreserved characters, no dot segments. Of the query, parameters are
-// sorted by name (those of one name keep their order), empty ones go, and so do those whose decoded name matches one of
-// the drop globs, in which `*` matches any run of characters. Path and query are as they stood in the request.
-func Canonical(scheme, host, path, query string, drop []string) URL {
-	u := URL{Scheme: strings.ToLower(scheme), Host: strings.ToLower(host)}
-	port := ":80"
-	if u.Scheme == "https" {
-		port = ":443"
+// Canonical makes the canonical form of a URL (RFC 3986 §6.2.2 and §6.2.3): lower-case scheme and host, no final dot and
+// no default port, upper-case percent-encodings and none of unreserved characters, no dot segments. Empty segments count
+// (`//` is not `/`), and so do case, `;` and encoded slashes within a path. Of the query, rules says which parameters
+// stay and whether they are sorted by name (those of one name keep their order); empty ones go. Names are compared with
+// the globs decoded. Path and query are as they stood in the request. It is idempotent.
+func Canonical(scheme, host, path, query string, rules site.Key) URL {
+	u := URL{Scheme: lower(scheme)}
+	u.Host = Host(u.Scheme, host)
+	if rules.Scheme != "" {
+		u.Scheme = rules.Scheme
 	}
-	u.Host = strings.TrimSuffix(u.Host, port)
 	u.Path = removeDots(normalise(path, isPathByte))
-	u.Query = sortQuery(normalise(query, isQueryByte), drop)
+	u.Query = choose(normalise(query, isQueryByte), rules)
 	return u
+}
+
+// Host is the canonical form of a Host field: lower case as far as it is ASCII (other letters may become those of
+// another name), no final dot, no default port of the scheme.
+func Host(scheme, host string) string {
+	host = lower(host)
+	name, port := host, ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		name, port = host[:i], host[i+1:]
+	}
+	if strings.IndexByte(name, ':') >= 0 && !strings.HasSuffix(name, "]") {
+		return host // no name and port
+	}
+	name = strings.TrimRight(name, ".")
+	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return name
+	}
+	return name + ":" + port
+}
+
+// lower lowers ASCII letters alone.
+func lower(s string) string {
+	for i := 0; i < len(s); i++ {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if 'A' <= b[i] && b[i] <= 'Z' {
+					b[i] |= 0x20
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
 }
 
 // Key hashes the URL. A zero byte, which no part can hold, keeps the parts apart.
@@ -109,16 +145,31 @@ func removeDots(path string) string {
 	return "/" + strings.Join(out, "/")
 }
 
-func sortQuery(query string, drop []string) string {
+// choose keeps the parameters that count, in their order.
+func choose(query string, rules site.Key) string {
+	if query == "" {
+		return ""
+	}
 	pairs := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
-		if pair == "" {
-			return true
-		}
-		name := decode(nameOf(pair))
-		return slices.ContainsFunc(drop, func(glob string) bool { return Glob(glob, name) })
+		return pair == "" || !counts(decode(nameOf(pair)), rules)
 	})
-	slices.SortStableFunc(pairs, func(a, b string) int { return strings.Compare(nameOf(a), nameOf(b)) })
+	if !rules.Unsorted {
+		slices.SortStableFunc(pairs, func(a, b string) int { return strings.Compare(nameOf(a), nameOf(b)) })
+	}
 	return strings.Join(pairs, "&")
+}
+
+// counts reports whether the site wants the parameter in the key.
+func counts[T ~string | ~[]byte](name T, rules site.Key) bool {
+	matches := func(globs []string) bool {
+		for _, g := range globs {
+			if site.Match(g, name) {
+				return true
+			}
+		}
+		return false
+	}
+	return (len(rules.KeepQuery) == 0 || matches(rules.KeepQuery)) && !matches(rules.DropQuery)
 }
 
 func nameOf(pair string) string {

@@ -75,19 +75,21 @@ func set(h http.Header, name, value string) {
 }
 
 // acceptEncoding keeps of br, gzip and zstd those that the client takes. `*` names no coding that we could rely on; it
-// counts as gzip, which everything reads.
+// counts as gzip, which everything reads, unless gzip is there by its name.
 func acceptEncoding(values []string) string {
-	takes := map[string]bool{}
+	takes := map[string]int{}
 	for _, e := range weighted(values) {
-		name := e.name
-		if name == "x-gzip" || name == "*" {
-			name = "gzip"
+		name := strings.TrimPrefix(e.name, "x-") // RFC 9110 §8.4.1.3
+		if _, known := takes[name]; !known {
+			takes[name] = e.thousandths
 		}
-		takes[name] = true
+	}
+	if _, known := takes["gzip"]; !known {
+		takes["gzip"] = takes["*"]
 	}
 	var known []string
 	for _, name := range []string{"br", "gzip", "zstd"} {
-		if takes[name] {
+		if takes[name] > 0 {
 			known = append(known, name)
 		}
 	}
@@ -95,7 +97,7 @@ func acceptEncoding(values []string) string {
 }
 
 func acceptLanguage(values []string) string {
-	list := weighted(values)
+	list := slices.DeleteFunc(weighted(values), func(l weightedName) bool { return l.thousandths == 0 })
 	slices.SortStableFunc(list, func(a, b weightedName) int { return cmp.Compare(b.thousandths, a.thousandths) })
 	var out []string
 	for i, l := range list {
@@ -116,8 +118,8 @@ type weightedName struct {
 	thousandths int
 }
 
-// weighted reads a list of names with weights (RFC 9110 §12.4.2); those of weight 0, which are refused, and those that
-// cannot be read are left out, and so is every repetition.
+// weighted reads a list of names with weights (RFC 9110 §12.4.2), of which 0 refuses; those that cannot be read are left
+// out, and so is every repetition.
 func weighted(values []string) []weightedName {
 	var list []weightedName
 	for _, line := range values {
@@ -126,7 +128,7 @@ func weighted(values []string) []weightedName {
 			name = strings.ToLower(strings.TrimSpace(name))
 			q, ok := weight(params)
 			known := slices.ContainsFunc(list, func(e weightedName) bool { return e.name == name })
-			if name == "" || !ok || q == 0 || known || strings.ContainsFunc(name, func(r rune) bool { return !isTokenRune(r) }) {
+			if name == "" || !ok || known || strings.ContainsFunc(name, func(r rune) bool { return !isTokenRune(r) }) {
 				continue
 			}
 			list = append(list, weightedName{name, q})
@@ -138,16 +140,21 @@ func weighted(values []string) []weightedName {
 func weight(params string) (thousandths int, ok bool) {
 	for p := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "q") {
-			continue
+		if strings.EqualFold(strings.TrimSpace(name), "q") {
+			return qvalue(strings.TrimSpace(value))
 		}
-		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-		if err != nil || !(q >= 0 && q <= 1) {
-			return 0, false
-		}
-		return int(q * 1000), true
 	}
 	return 1000, true
+}
+
+// qvalue reads a number from 0 to 1 with at most three decimals (RFC 9110 §12.4.2).
+func qvalue(s string) (thousandths int, ok bool) {
+	whole, decimals, _ := strings.Cut(s, ".")
+	if whole != "0" && whole != "1" || len(decimals) > 3 || strings.Trim(decimals, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(whole + (decimals + "000")[:3])
+	return n, err == nil && n <= 1000
 }
 
 // isTokenRune: tchar of RFC 9110 §5.6.2.

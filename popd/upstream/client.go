@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -33,6 +34,15 @@ import (
 const (
 	TierField   = "Catchment-Tier"   // "edge=NODE": who asks
 	SchemeField = "Catchment-Scheme" // of the client's URL
+)
+
+// AgeField is the header field in which a shield says how old its answer is, in milliseconds by its own steady clock.
+const AgeField = "Catchment-Age"
+
+// The tiers that answer.
+const (
+	Shield = "shield"
+	Origin = "origin"
 )
 
 // Options configures a Client. All durations and limits must be set.
@@ -75,7 +85,8 @@ type Request struct {
 // Answer is an upstream's answer. Its body must be closed.
 type Answer struct {
 	*http.Response
-	Tier                      string // "shield" or "origin"
+	Tier                      string        // Shield or Origin
+	Age                       time.Duration // as a shield counts it, whatever its wall clock says; negative: not known
 	RequestTime, ResponseTime time.Time
 }
 
@@ -187,7 +198,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	attempt := func(tier string, send func() (*http.Response, error)) (a *Answer, final bool) {
 		start := c.o.Now()
 		resp, err := send()
-		if err == nil && tier == "shield" && resp.StatusCode == http.StatusMisdirectedRequest && repeatable {
+		if err == nil && tier == Shield && resp.StatusCode == http.StatusMisdirectedRequest && repeatable {
 			_ = resp.Body.Close() // it has not heard of the site yet; the next one may
 			err = errors.New("does not know the host")
 		}
@@ -196,19 +207,21 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 			err = errors.New("it switches protocols unasked")
 		}
 		if err == nil {
-			return &Answer{Response: resp, Tier: tier, RequestTime: start, ResponseTime: c.o.Now()}, true
+			end := c.o.Now()
+			dated(resp.Header, end)
+			return &Answer{Response: resp, Tier: tier, Age: ageOf(resp, tier), RequestTime: start, ResponseTime: end}, true
 		}
 		last = err
 		var unsent unsentError
 		return nil, ctx.Err() != nil || !repeatable && !errors.As(err, &unsent)
 	}
 	for _, n := range r.Shields {
-		if a, final := attempt("shield", func() (*http.Response, error) { return c.askShield(ctx, r, n) }); final {
+		if a, final := attempt(Shield, func() (*http.Response, error) { return c.askShield(ctx, r, n) }); final {
 			return a, c.failure(a, last)
 		}
 	}
 	for _, o := range Order(r.Origins, c.requests.Add(1)) {
-		if a, final := attempt("origin", func() (*http.Response, error) { return c.askOrigin(ctx, r, o) }); final {
+		if a, final := attempt(Origin, func() (*http.Response, error) { return c.askOrigin(ctx, r, o) }); final {
 			return a, c.failure(a, last)
 		}
 	}
@@ -216,6 +229,22 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 		last = errors.New("site has no origin")
 	}
 	return nil, c.failure(nil, last)
+}
+
+// dated gives an answer without a Date that can be read the time at which it came (RFC 9110 §6.6.1).
+func dated(h http.Header, now time.Time) {
+	if _, err := http.ParseTime(h.Get("Date")); err != nil {
+		h["Date"] = []string{now.UTC().Format(http.TimeFormat)}
+	}
+}
+
+// ageOf is a shield's AgeField. Nobody else is believed.
+func ageOf(resp *http.Response, tier string) time.Duration {
+	ms, err := strconv.ParseInt(resp.Header.Get(AgeField), 10, 64)
+	if tier != Shield || err != nil || ms < 0 || ms > math.MaxInt32*1000 {
+		return -1
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 func (c *Client) failure(a *Answer, err error) error {

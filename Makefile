@@ -66,7 +66,7 @@ demo: build ## a lab of three POPs on this machine, its best POP killed before y
 	echo '  bin/catchment lab down'
 
 # The programs that tests talk to, as COMMAND:PACKAGE. Without them the tests that need them skip, each saying so.
-PEERS := bird:bird2 kdig:knot-dnsutils dig:dnsutils curl:curl openssl:openssl chromium:chromium vtysh:frr unbound:unbound tcpdump:tcpdump stayrtr:stayrtr
+PEERS := bird:bird2 kdig:knot-dnsutils dig:dnsutils curl:curl openssl:openssl chromium:chromium vtysh:frr unbound:unbound tcpdump:tcpdump stayrtr:stayrtr knotd:knot nsd:nsd named:bind9
 
 peers:
 	@set -uo pipefail; PATH=$$PATH:/usr/sbin:/sbin; missing=; packages=; \

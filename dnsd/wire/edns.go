@@ -30,6 +30,7 @@ type ECS struct {
 }
 
 // readEDNS reads an OPT record. Of another version than 0 it reads the version only: the rest may mean something else.
+// One whose options do not fit is no OPT record; one with a wrong option is answered as what it is.
 func readEDNS(rr record) (*EDNS, error) {
 	e := &EDNS{Size: rr.class, Version: uint8(rr.ttl >> 16), DO: rr.ttl&0x8000 != 0}
 	if e.Version != 0 {
@@ -37,11 +38,11 @@ func readEDNS(rr record) (*EDNS, error) {
 	}
 	for data := rr.data; len(data) > 0; {
 		if len(data) < 4 {
-			return e, ErrFormat
+			return nil, ErrFormat
 		}
 		code, n := binary.BigEndian.Uint16(data), int(binary.BigEndian.Uint16(data[2:]))
 		if len(data)-4 < n {
-			return e, ErrFormat
+			return nil, ErrFormat
 		}
 		value := data[4 : 4+n]
 		data = data[4+n:]

@@ -51,7 +51,13 @@ func Parse(packet []byte) (Query, error) {
 		return q, ErrNotImpl
 	}
 	count := func(at int) int { return int(binary.BigEndian.Uint16(packet[at:])) }
-	if count(4) != 1 { // RFC 9619
+	if count(4) == 0 { // RFC 9619; an OPT is answered with one all the same (RFC 6891 §6.1.1)
+		if r := (reader{packet: packet, at: headerSize}); count(6)+count(8) == 0 {
+			_ = q.additional(&r, count(10))
+		}
+		return q, ErrFormat
+	}
+	if count(4) != 1 {
 		return q, ErrFormat
 	}
 	at, err := q.question(packet)
@@ -95,6 +101,7 @@ func (q *Query) additional(r *reader, n int) error {
 		switch rr.kind {
 		case dns.TypeOPT:
 			if q.EDNS != nil || !rr.root {
+				q.EDNS = nil // which of them would we answer?
 				return ErrFormat
 			}
 			var err error

@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -106,6 +107,9 @@ func (r *resolution) at(n *name, host, owner string) (next string) {
 	}
 	if set := n.rrset(r.qtype); len(set) > 0 {
 		r.a.Answer = append(r.a.Answer, withOwner(set, owner)...)
+		if r.qtype == dns.TypeNS {
+			r.addresses(set)
+		}
 		return ""
 	}
 	// RFC 4035 §3.1.4.1 and RFC 2535: the proofs of an alias are its own, not its target's.
@@ -152,12 +156,17 @@ func (r *resolution) nodata() {
 	r.a.Authority = append(r.a.Authority, r.zone.negativeSOA())
 }
 
-// refer sends the client to the servers of a zone below, with the addresses that it could not learn otherwise.
+// refer sends the client to the servers of a zone below, with the addresses that it could not learn otherwise. The DS
+// records say nothing without the signatures of this zone (RFC 4035 §3.1.4) and stay out.
 func (r *resolution) refer(n *name) {
 	r.a.Authoritative = len(r.a.Answer) > 0 // the alias before it is ours
 	servers := n.rrsets[dns.TypeNS]
 	r.a.Authority = append(r.a.Authority, servers...)
-	r.a.Authority = append(r.a.Authority, n.rrsets[dns.TypeDS]...)
+	r.addresses(servers)
+}
+
+// addresses adds those of name servers, as far as the zone has them and they are the same for everybody.
+func (r *resolution) addresses(servers []dns.RR) {
 	for _, rr := range servers {
 		target := r.zone.names[Canonical(rr.(*dns.NS).Ns)]
 		if target == nil || target.steered {
@@ -170,7 +179,9 @@ func (r *resolution) refer(n *name) {
 
 // rename follows a DNAME (RFC 6672 §3.2): the part of the name below it moves under its target.
 func (r *resolution) rename(owner, at string, d *dns.DNAME) (next string) {
-	r.a.Answer = append(r.a.Answer, d)
+	if !slices.Contains(r.a.Answer, dns.RR(d)) { // a chain may come through it twice
+		r.a.Answer = append(r.a.Answer, d)
+	}
 	below := len(dns.Split(owner)) - dns.CountLabel(at)
 	cut := dns.Split(owner)
 	end := len(owner)

@@ -75,6 +75,12 @@ func (s *Set) Find(owner string) *Zone {
 	}
 }
 
+// Inside reports whether a canonical name lies in a zone below its top.
+func (s *Set) Inside(owner string) bool {
+	z := s.Find(owner)
+	return z != nil && z.origin != owner
+}
+
 // find is Find, but DS records live in the zone above (RFC 4035 §3.1.4.1), if we serve it.
 func (s *Set) find(owner string, qtype uint16) *Zone {
 	if qtype == dns.TypeDS && owner != "." && s.zones[owner] != nil {

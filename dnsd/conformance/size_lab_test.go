@@ -1,0 +1,6 @@
+//go:build lab
+
+package conformance
+
+// generatedZones of the thorough comparison.
+const generatedZones = 2500

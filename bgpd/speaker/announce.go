@@ -36,7 +36,7 @@ func (s *Speaker) Set(routes []Route) error {
 	old := s.wanted
 	s.wanted = want
 	if s.announcing {
-		errs = append(errs, sendDifferences(s.library(), old, want, routes))
+		errs = append(errs, s.sendDifferences(s.library(), old, want, routes))
 	}
 	return errors.Join(errs...)
 }
@@ -48,31 +48,50 @@ func (s *Speaker) SetAllowed(prefixes []netip.Prefix) {
 	s.allowed = slices.Clone(prefixes)
 }
 
-// sendDifferences tries everything, so that one route that fails does not keep another one announced.
-func sendDifferences(b *server.BgpServer, old, want map[netip.Prefix]Route, order []Route) error {
-	var errs []error
-	for prefix, r := range old {
-		if _, still := want[prefix]; still {
-			continue
-		}
-		p, err := toPath(r, true)
-		if err == nil {
-			err = b.DeletePath(context.Background(), &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Family: p.Family, Path: p})
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("withdraw %q: %w", prefix, err))
+// sendDifferences tries everything, so that one route that fails does not keep another one announced. It is called with
+// routes held.
+func (s *Speaker) sendDifferences(b *server.BgpServer, old, want map[netip.Prefix]Route, order []Route) error {
+	var gone []netip.Prefix
+	for prefix := range old {
+		if _, still := want[prefix]; !still {
+			gone = append(gone, prefix)
 		}
 	}
+	var changed []Route
 	for _, r := range order {
 		was, known := old[r.Prefix]
-		if now, wanted := want[r.Prefix]; !wanted || !now.equal(r) || known && was.equal(r) {
-			continue
+		if now, wanted := want[r.Prefix]; wanted && now.equal(r) && (!known || !was.equal(r)) {
+			changed = append(changed, r)
 		}
+	}
+	if len(gone)+len(changed) >= bulkLeast {
+		all := s.openBulk()
+		defer all.close()
+		s.withdrawEarly(all, gone)
+	}
+	var errs []error
+	for _, prefix := range gone {
+		if err := deletePath(b, prefix); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, r := range changed {
 		if err := addPath(b, r); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func deletePath(b *server.BgpServer, prefix netip.Prefix) error {
+	p, err := toPath(Route{Prefix: prefix}, true)
+	if err != nil {
+		return err
+	}
+	if err := b.DeletePath(context.Background(), &api.DeletePathRequest{TableType: api.TableType_GLOBAL, Family: p.Family, Path: p}); err != nil {
+		return fmt.Errorf("withdraw %q: %w", prefix, err)
+	}
+	return nil
 }
 
 func addPath(b *server.BgpServer, r Route) error {

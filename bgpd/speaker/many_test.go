@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,9 +30,9 @@ func manyRoutes(n int, four, six bool) []Route {
 }
 
 // rawSession runs a speaker with a rawPeer as its only neighbour and returns when the session is established.
-func rawSession(tb testing.TB, o Options) (*Speaker, *rawPeer) {
+func rawSession(tb testing.TB, o Options, as ...func(*rawPeer)) (*Speaker, *rawPeer) {
 	tb.Helper()
-	p, at := newRawPeer(tb, netip.MustParseAddr("127.66.1.9"), 64496)
+	p, at := newRawPeer(tb, netip.MustParseAddr("127.66.1.9"), 64496, as...)
 	o.ASN, o.RouterID = 64500, addrB
 	if len(o.Neighbors) == 0 {
 		o.Neighbors = []Neighbor{{}}
@@ -80,7 +81,22 @@ func TestOnlyChangesAreSent(t *testing.T) {
 		t.Errorf("has %v after forgetting", have)
 	}
 	set([]Route{gone})
-	await(t, "the others withdrawn, one back", func() bool { w, a, _, _ := p.count(); return w == len(routes) && a == 1 })
+	await(t, "the others withdrawn, one back", func() bool { _, a, _, _ := p.count(); _, _, ok := p.without(routes); return ok && a == 1 })
+}
+
+// acknowledged reports whether all neighbours have acknowledged what they were sent.
+func acknowledged(s *Speaker) bool {
+	for _, at := range s.connections() {
+		fd, err := openSocket(at.local, at.remote)
+		if err != nil {
+			return false
+		}
+		defer closeSocket(fd)
+		if !idle(fd, 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // BenchmarkWithdraw1000 measures from Set to the last withdrawal as a neighbour reads it; the neighbour shares the CPU.
@@ -98,24 +114,34 @@ func benchmarkWithdraw(b *testing.B, routes []Route) {
 	s, p := rawSession(b, Options{})
 	var took []time.Duration
 	updates := 0
+	var spent time.Duration
 	for b.Loop() {
 		p.forget()
 		if err := s.Set(routes); err != nil {
 			b.Fatal(err)
 		}
 		await(b, "all routes", func() bool { _, n, _, _ := p.count(); return n >= len(routes) })
+		await(b, "an idle connection", func() bool { return acknowledged(s) })
 		p.forget()
-		began := time.Now()
+		began, used := time.Now(), cpuTime()
 		if err := s.Set(nil); err != nil {
 			b.Fatal(err)
 		}
-		await(b, "all withdrawals", func() bool { n, _, _, _ := p.count(); return n >= len(routes) })
-		_, _, n, last := p.count()
+		await(b, "all withdrawals", func() bool { _, _, ok := p.without(routes); return ok })
+		last, n, _ := p.without(routes)
+		spent += cpuTime() - used
 		took, updates = append(took, last.Sub(began)), n
 	}
 	slices.Sort(took)
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	b.ReportMetric(ms(took[len(took)/2]), "ms-median")
 	b.ReportMetric(ms(took[len(took)*95/100]), "ms-p95")
+	b.ReportMetric(float64(spent.Microseconds())/float64(len(took)*len(routes)), "cpu-us/route")
 	b.ReportMetric(float64(updates), "updates")
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

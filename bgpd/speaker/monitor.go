@@ -61,6 +61,7 @@ func (s *Speaker) SetMonitors(want Monitors) error {
 		return fmt.Errorf("MRT file %q cannot be given up while the speaker runs; restart to take the change up", old.MRT.File)
 	}
 	s.monitors = want
+	s.feedsBMP.Store(len(want.BMP) > 0)
 	if !s.started || s.closing {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 type rawPeer struct {
 	asn   uint32
 	extra []byte // further capabilities of its OPEN, encoded
+	four  bool   // it offers IPv4 alone
 
 	mu       sync.Mutex // guards the following
 	updates  []rawUpdate
@@ -123,9 +124,13 @@ func (p *rawPeer) speak(conn net.Conn) error {
 	}
 }
 
-// openMessage offers IPv4 and IPv6 unicast, four-octet ASNs and a hold time of 90 s.
+// openMessage offers IPv4 and, as a rule, IPv6 unicast, four-octet ASNs and a hold time of 90 s.
 func (p *rawPeer) openMessage() []byte {
-	caps := []byte{1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4}
+	caps := []byte{1, 4, 0, 1, 0, 1}
+	if !p.four {
+		caps = append(caps, 1, 4, 0, 2, 0, 1)
+	}
+	caps = append(caps, 65, 4)
 	caps = append(binary.BigEndian.AppendUint32(caps, p.asn), p.extra...)
 	body := []byte{4, byte(p.asn >> 8), byte(p.asn), 0, 90, 198, 18, 0, 1, byte(len(caps) + 2), 2, byte(len(caps))}
 	return rawMessage(msgOpen, append(body, caps...))
@@ -266,14 +271,36 @@ func (p *rawPeer) count() (withdrawn, announced, updates int, last time.Time) {
 	return withdrawn, announced, len(p.updates), last
 }
 
-// newRawPeer listens at addr.
-func newRawPeer(tb testing.TB, addr netip.Addr, asn uint32) (*rawPeer, netip.AddrPort) {
+// without returns when the last of these prefixes had been withdrawn, and by how many UPDATEs; false while some are left.
+func (p *rawPeer) without(all []Route) (at time.Time, updates int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := map[netip.Prefix]bool{}
+	for _, r := range all {
+		left[r.Prefix] = true
+	}
+	for i, u := range p.updates {
+		for _, w := range u.withdrawn {
+			delete(left, w)
+		}
+		if len(left) == 0 {
+			return u.at, i + 1, true
+		}
+	}
+	return time.Time{}, 0, false
+}
+
+// newRawPeer listens at addr; as makes it another one than most.
+func newRawPeer(tb testing.TB, addr netip.Addr, asn uint32, as ...func(*rawPeer)) (*rawPeer, netip.AddrPort) {
 	tb.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	p := &rawPeer{asn: asn}
+	for _, change := range as {
+		change(p)
+	}
 	p.serve(tb, l)
 	return p, l.Addr().(*net.TCPAddr).AddrPort()
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/apiutil"
+	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v3/pkg/server"
 )
 
@@ -47,6 +49,7 @@ type Session struct {
 	protected bool   // MD5 or GTSM was asked for
 	said      string // text of the notification that is ending it
 	flooded   bool   // it sent more prefixes than it may
+	ends      ends   // of its connection while it is established, if they are known
 }
 
 // Neighbors returns the wanted neighbors with their sessions, in the order in which they were set.
@@ -81,7 +84,7 @@ func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
 	}
 	err := b.WatchEvent(ctx, watched, func(e *api.WatchEventResponse) {
 		if p := e.GetPeer(); p != nil {
-			s.heardState(p.Peer.GetState())
+			s.heardState(p.Peer.GetState(), s.endsOf(ctx, b, p.Peer))
 		}
 		for _, p := range e.GetTable().GetPaths() {
 			s.heardBest(p)
@@ -106,6 +109,38 @@ func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
 	return nil
 }
 
+// endsOf returns the ends of a session that has just been established, and the families that the neighbour takes; nothing
+// of others. A neighbour that says nothing of families takes IPv4 (RFC 4760 §8). Where gobgp feeds BMP, nothing is known:
+// listing a neighbour would write to the OPEN that it encodes there, a data race of the library (v3.37.0).
+func (s *Speaker) endsOf(ctx context.Context, b *server.BgpServer, p *api.Peer) ends {
+	if p.GetState().GetSessionState() != api.PeerState_ESTABLISHED || s.feedsBMP.Load() {
+		return ends{}
+	}
+	remote, remoteErr := netip.ParseAddr(p.GetState().GetNeighborAddress())
+	local, localErr := netip.ParseAddr(p.GetTransport().GetLocalAddress())
+	var caps []bgp.ParameterCapabilityInterface
+	listErr := b.ListPeer(ctx, &api.ListPeerRequest{Address: p.GetState().GetNeighborAddress()}, func(p *api.Peer) {
+		caps, _ = apiutil.UnmarshalCapabilities(p.GetState().GetRemoteCap())
+	})
+	if err := errors.Join(remoteErr, localErr, listErr); err != nil {
+		s.o.Logger.Debug("the ends of a session are not known", "error", err)
+		return ends{}
+	}
+	e := ends{
+		local:  netip.AddrPortFrom(local.Unmap().WithZone(""), uint16(p.Transport.LocalPort)),
+		remote: netip.AddrPortFrom(remote.Unmap().WithZone(""), uint16(p.Transport.RemotePort)),
+	}
+	said := false
+	for _, c := range caps {
+		if mp, ok := c.(*bgp.CapMultiProtocol); ok {
+			said = true
+			e.four, e.six = e.four || mp.CapValue == bgp.RF_IPv4_UC, e.six || mp.CapValue == bgp.RF_IPv6_UC
+		}
+	}
+	e.four = e.four || !said
+	return e
+}
+
 func neighborOf(p *api.Path) netip.Addr {
 	from, err := netip.ParseAddr(p.GetNeighborIp())
 	if err != nil {
@@ -127,7 +162,7 @@ func (s *Speaker) heardBest(p *api.Path) {
 
 // heardState notes a session's state. gobgp tells no old state, and adding a neighbour tells Idle, too: a session has
 // ended only if we have seen it above Idle.
-func (s *Speaker) heardState(p *api.PeerState) {
+func (s *Speaker) heardState(p *api.PeerState, at ends) {
 	addr, err := netip.ParseAddr(p.GetNeighborAddress())
 	state, known := states[p.GetSessionState()]
 	if err != nil || !known {
@@ -145,7 +180,7 @@ func (s *Speaker) heardState(p *api.PeerState) {
 	if state == Established {
 		session.Cause = ""
 	}
-	session.State, session.Since = state, s.o.Now()
+	session.State, session.Since, session.ends = state, s.o.Now(), at
 	if state == Idle && !slices.Contains(s.down, session.Address) {
 		s.down = append(s.down, session.Address)
 	}

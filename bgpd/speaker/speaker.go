@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
@@ -21,7 +22,8 @@ import (
 //
 // Lock order: peers before mu, routes before mu. Callbacks are called with none of them held.
 type Speaker struct {
-	o Options
+	o        Options
+	feedsBMP atomic.Bool
 
 	peers     sync.Mutex // guards the following; held over calls of gobgp that change neighbours
 	neighbors []Neighbor // wanted; whoever writes it holds mu, too, so that a reader may hold either
@@ -62,11 +64,13 @@ func New(o Options) (*Speaker, error) {
 		o.tryProtection = tryProtection
 	}
 	o.floodFirst = cmp.Or(o.floodFirst, floodFirst)
-	return &Speaker{
+	s := &Speaker{
 		o: o, neighbors: slices.Clone(o.Neighbors), allowed: slices.Clone(o.Allowed), monitors: o.Monitors,
 		revivals: map[netip.Addr]*revival{}, held: map[netip.Addr]bool{},
 		wanted: map[netip.Prefix]Route{}, sessions: map[netip.Addr]*Session{}, wake: make(chan struct{}, 1),
-	}, nil
+	}
+	s.feedsBMP.Store(len(o.Monitors.BMP) > 0)
+	return s, nil
 }
 
 // pickTries bounds the search for a port that is free on all addresses of Listen.

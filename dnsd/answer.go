@@ -65,7 +65,7 @@ func (s *Server) answerInternet(r *reply) {
 	switch r.q.Type {
 	case dns.TypeAXFR, dns.TypeIXFR:
 		r.m.Rcode = dns.RcodeRefused
-		if c != nil && c.zones.Inside(zone.Canonical(r.q.Name)) {
+		if now != nil && now.config.zones.Inside(zone.Canonical(r.q.Name)) {
 			r.m.Rcode = dns.RcodeNotAuth // ours, but no zone's top (RFC 5936 §2.2.1)
 		}
 		return

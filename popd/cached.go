@@ -2,7 +2,6 @@ package popd
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
@@ -32,6 +31,9 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 			return
 		}
 		fwd = "stale"
+		if e.Policy.Use(now, fresh.Wish{}) != fresh.Revalidate {
+			fwd = "request" // it is the client's wish that keeps it from being used
+		}
 	case other != nil:
 		fwd = "vary-miss"
 	}
@@ -39,7 +41,7 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 	case a.wish.OnlyIfCached: // RFC 9111 §5.2.1.7
 		s.refuse(w, http.StatusGatewayTimeout, "only-if-cached", "not in the cache, and the request forbids to ask further")
 	case r.Method == http.MethodHead:
-		s.pass(w, r, a, fwd)
+		s.head(w, r, a, fwd, e)
 	default:
 		s.metrics.requests.WithLabelValues("miss").Inc()
 		s.miss(w, r, a, fwd, e, other)
@@ -94,25 +96,4 @@ func (s *Server) ride(w http.ResponseWriter, r *http.Request, a *ask, seat *flig
 		seat.Finish() // its client has the answer already; the next one may want the body
 	}
 	return answer{}, true
-}
-
-// await waits for ready, or reports false if the client has gone. Another node that waits on us gets signs of life:
-// without them it would take us for frozen and ask the next shield.
-func await(w http.ResponseWriter, r *http.Request, a *ask, ready <-chan struct{}) bool {
-	var tick <-chan time.Time
-	if a.edge != "" && r.ContentLength == 0 {
-		t := time.NewTicker(signOfLife)
-		defer t.Stop()
-		tick = t.C
-	}
-	for {
-		select {
-		case <-ready:
-			return true
-		case <-r.Context().Done():
-			return false
-		case <-tick:
-			w.WriteHeader(http.StatusProcessing)
-		}
-	}
 }

@@ -82,7 +82,7 @@ func (s *Server) fetch(a *ask, stale *mem.Entry) flight.Fetch[*answer] {
 func (s *Server) askUpstream(ctx context.Context, a *ask, stale *mem.Entry) (*upstream.Answer, error) {
 	req := upstream.Request{
 		Method: http.MethodGet, URL: a.url, Header: a.shareable(), Origins: a.site.Origins,
-		Shields: s.shields(a), OriginHost: a.site == a.c.any,
+		Shields: s.shields(a), OriginHost: a.site == a.c.any, Early: a.early, Wish: a.wish.Field(),
 	}
 	plain := req.Header
 	if stale != nil {

@@ -30,6 +30,7 @@ const (
 	hitForMiss        = 2 * time.Minute  // how long a URL is remembered as not shareable
 	quietBeforeStop   = time.Second      // without a request, before Drain says that we may stop
 	signOfLife        = 200 * time.Millisecond
+	maxEarly          = 8 // interim answers that wait for their client
 )
 
 // Options configures a Server. Only Node is required.

@@ -14,6 +14,7 @@ import (
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 )
 
@@ -29,15 +30,45 @@ func passReason(r *http.Request) string {
 // succeeded, what we hold for its URL goes (RFC 9111 §4.4).
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, a *ask, fwd string) {
 	s.metrics.requests.WithLabelValues("pass").Inc()
-	req := upstream.Request{
-		Method: r.Method, URL: a.url, Target: r.URL.EscapedPath(), Header: a.header,
-		Shields: s.shields(a), Origins: a.site.Origins, OriginHost: a.site == a.c.any,
+	resp := s.forward(w, r, a, fwd, a.header, target(r))
+	if resp == nil {
+		return
 	}
-	if !strings.HasPrefix(req.Target, "/") {
-		req.Target = "/" + req.Target
+	defer resp.Body.Close()
+	if !fresh.Safe(r.Method) && resp.StatusCode >= 200 && resp.StatusCode < 400 {
+		s.invalidate(a, resp.Header)
+	}
+	s.writePassed(w, r, resp, fwd, false)
+}
+
+// writePassed hands an answer on that is its asker's alone.
+func (s *Server) writePassed(w http.ResponseWriter, r *http.Request, resp *upstream.Answer, fwd string, conditional bool) {
+	h := cleaned(resp.Header)
+	fresh.StripConnection(h)
+	s.writeHeader(w, r, h, outcome{
+		status: resp.StatusCode, length: resp.ContentLength, conditional: conditional,
+		member: s.member(detailed(r, "", "fwd="+fwd, "fwd-status="+strconv.Itoa(resp.StatusCode))...),
+	}, func() { s.writeBody(w, r, flight.Streamed(resp.Body)) })
+}
+
+// target is path and query as the client wrote them.
+func target(r *http.Request) string {
+	t := r.URL.EscapedPath()
+	if !strings.HasPrefix(t, "/") {
+		t = "/" + t
 	}
 	if r.URL.RawQuery != "" {
-		req.Target += "?" + r.URL.RawQuery
+		t += "?" + r.URL.RawQuery
+	}
+	return t
+}
+
+// forward sends the client's own request upstream, with the given header and target. It returns nil if there is no
+// answer to hand on, and has told the client why then. The answer's body must be closed.
+func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd string, header http.Header, target string) *upstream.Answer {
+	req := upstream.Request{
+		Method: r.Method, URL: a.url, Target: target, Header: header,
+		Shields: s.shields(a), Origins: a.site.Origins, OriginHost: a.site == a.c.any, Early: a.early,
 	}
 	var body *clientBody
 	if r.ContentLength != 0 {
@@ -55,25 +86,52 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 	<-done // soon after the client has gone, since Do heeds the request's context
 	switch {
 	case err == nil:
+		return resp
 	case body != nil && body.late.Load(): // the server takes this for a client who has gone
 		s.refuse(w, http.StatusRequestTimeout, "client; fwd="+fwd, "the body of the request stood still")
-		return
-	case gone:
-		return
-	default:
+	case !gone:
 		s.fail(w, a, fwd, err)
+	}
+	return nil
+}
+
+// head answers a HEAD that the store cannot answer. What upstream says of the answer that we hold, stale as it may be,
+// updates or ends it (RFC 9111 §4.3.5): so it is asked for as for all clients, and the client's own conditions are ours
+// to answer.
+func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale *mem.Entry) {
+	s.metrics.requests.WithLabelValues("pass").Inc()
+	header, target := a.header, target(r)
+	mine := stale == nil || unkeyed(a.shareable(), stale.Vary)
+	if !mine {
+		header, target = a.shareable(), a.url.RequestURI()
+	}
+	resp := s.forward(w, r, a, fwd, header, target)
+	if resp == nil {
 		return
 	}
 	defer resp.Body.Close()
-	if !fresh.Safe(r.Method) && resp.StatusCode >= 200 && resp.StatusCode < 400 {
-		s.invalidate(a, resp.Header)
+	if !mine && resp.StatusCode == http.StatusOK {
+		s.update(a, stale, resp)
 	}
-	h := cleaned(resp.Header)
-	fresh.StripConnection(h)
-	s.writeHeader(w, r, h, outcome{
-		status: resp.StatusCode, length: resp.ContentLength,
-		member: s.member(detailed(r, "", "fwd="+fwd, "fwd-status="+strconv.Itoa(resp.StatusCode))...),
-	}, func() { s.writeBody(w, r, flight.Streamed(resp.Body)) })
+	s.writePassed(w, r, resp, fwd, !mine)
+}
+
+// update takes the header of a HEAD's answer over into the stored answer, or drops that if it is outdated.
+func (s *Server) update(a *ask, stale *mem.Entry, resp *upstream.Answer) {
+	x := s.exchange(a, resp)
+	ok, _ := fresh.Storable(x, a.rule)
+	if !ok || !fresh.Updates(resp.Header, stale.Header, stale.Length) {
+		s.forget(a.primary)
+		return
+	}
+	x.Response = fresh.Merge(stale.Header, cleaned(resp.Header.Clone()))
+	e := *stale
+	e.Header = fresh.Shared(x.Response)
+	if age, ok := resp.Header["Age"]; ok {
+		x.Response["Age"] = age
+	}
+	e.Policy = fresh.NewPolicy(x, a.rule)
+	s.store.Put(&e)
 }
 
 // clientBody is the body of a client's request, which must not stand still: it holds an upstream connection.
@@ -102,20 +160,21 @@ func (b *clientBody) Read(p []byte) (int, error) {
 }
 
 // invalidate drops what is stored, or on its way into the store, for the URL of an unsafe request and for those that its
-// answer names on the same host.
+// answer names of the same origin: scheme, host and port (RFC 9111 §4.4).
 func (s *Server) invalidate(a *ask, h http.Header) {
 	s.forget(a.primary)
+	base, err := url.Parse(a.url.String())
+	if err != nil {
+		return // a canonical URL can be read
+	}
 	for _, name := range []string{"Location", "Content-Location"} {
-		u, err := url.Parse(h.Get(name))
-		if err != nil || h.Get(name) == "" || u.Host != "" && !strings.EqualFold(u.Host, a.url.Host) {
+		u, err := base.Parse(h.Get(name))
+		if err != nil || h.Get(name) == "" {
 			continue
 		}
-		base := &url.URL{Scheme: a.url.Scheme, Host: a.url.Host, Path: "/"}
-		if at, err := base.Parse(a.url.RequestURI()); err == nil {
-			base = at
+		if named := key.Canonical(u.Scheme, u.Host, u.EscapedPath(), u.RawQuery, keyRules(a.c, a.site)); named.Scheme == a.url.Scheme && named.Host == a.url.Host {
+			s.forget(named.Key())
 		}
-		u = base.ResolveReference(u)
-		s.forget(key.Canonical(u.Scheme, u.Host, u.EscapedPath(), u.RawQuery, keyRules(a.c, a.site)).Key())
 	}
 }
 

@@ -22,12 +22,13 @@ type ask struct {
 	rule    fresh.Rule
 	wish    fresh.Wish
 	header  http.Header // for upstream: normalised, signed, without what only we may say
-	edge    string      // the node that asks, on the internal side; "" for a client
+	early   chan upstream.Early
+	edge    string // the node that asks, on the internal side; "" for a client
 }
 
 // newAsk reads a request for a host of ours. c's site has been found already.
 func (s *Server) newAsk(c *config, st *site.Site, host string, r *http.Request, internal bool) *ask {
-	a := &ask{c: c, site: st}
+	a := &ask{c: c, site: st, early: make(chan upstream.Early, maxEarly)}
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"

@@ -70,7 +70,7 @@ type outcome struct {
 func (s *Server) writeHeader(w http.ResponseWriter, r *http.Request, stored http.Header, o outcome, body func()) {
 	hasBody := r.Method != http.MethodHead && o.status != http.StatusNoContent && o.status != http.StatusNotModified
 	if o.conditional && o.status == http.StatusOK && fresh.NotModified(r.Header, stored) {
-		stored, o.status, hasBody = fresh.NotModifiedHeader(stored), http.StatusNotModified, false
+		stored, o.status, hasBody = fresh.NotModifiedHeader(stored, internal(r)), http.StatusNotModified, false
 	}
 	h := w.Header()
 	maps.Copy(h, stored)

@@ -289,3 +289,41 @@ func TestPortInUseNamesTheAddress(t *testing.T) {
 		t.Errorf("Run: %v, want an error naming %s", err, l.Addr())
 	}
 }
+
+// TestShieldWithAWrongClock: what a shield's wall clock says must not make its answers look old, or young, at the edge:
+// between our tiers ages are counted, not compared.
+func TestShieldWithAWrongClock(t *testing.T) {
+	for _, wrong := range []time.Duration{-time.Hour, time.Hour} {
+		w := newWorld(t, answer("hello", "Cache-Control: max-age=600"))
+		w.node("ams1", func(o *popd.Options) { o.Now = func() time.Time { return w.clock.now().Add(wrong) } })
+		w.node("nyc1", nil)
+		w.origin = func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header()["Date"] = nil // the shield dates the answer, by its own clock
+			answer("hello", "Cache-Control: max-age=600")(rw, r)
+		}
+		if r, err := w.do("GET", ams, "/"); err != nil || r.status != 200 {
+			t.Fatalf("shield: %+v, %v", r, err)
+		}
+		w.clock.forward(100 * time.Second)
+		for _, want := range []string{"fwd=uri-miss", "hit"} {
+			r := w.get("/")
+			if age := r.header.Get("Age"); age != "100" && age != "101" || !strings.Contains(r.last(), want) {
+				t.Errorf("shield's clock %v ahead: Age %q, %q; want 100 s and %s", wrong, age, r.last(), want)
+			}
+			if v, ok := r.header["Catchment-Age"]; ok {
+				t.Errorf("the client sees what tiers tell each other: %q", v)
+			}
+		}
+		w.wantAsked(1)
+	}
+}
+
+// TestAgeOfTheTiersIsNotBelievedFromOrigins: only another node may say how old an answer is by our own count.
+func TestAgeOfTheTiersIsNotBelievedFromOrigins(t *testing.T) {
+	w := newWorld(t, answer("hello", "Cache-Control: max-age=60", "Catchment-Age: 0", "Age: 50"))
+	w.shield()
+	w.get("/")
+	w.clock.forward(20 * time.Second)
+	w.get("/")
+	w.wantAsked(2)
+}

@@ -79,6 +79,7 @@ type world struct {
 	clock  *clock
 	topo   *topology.Topology
 	site   *site.Site
+	others []*site.Site // more sites, served by nodes that start later
 	asked  atomic.Int64 // requests that the origin got
 	origin http.HandlerFunc
 }
@@ -133,7 +134,7 @@ func (w *world) node(name string, change func(*popd.Options)) *popd.Server {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := s.Apply(popd.Config{Topology: w.topo, Sites: []*site.Site{w.site}}); err != nil {
+	if err := s.Apply(popd.Config{Topology: w.topo, Sites: append([]*site.Site{w.site}, w.others...)}); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

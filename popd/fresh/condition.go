@@ -15,7 +15,11 @@ func NotModified(request, stored http.Header) bool {
 	if err != nil {
 		return false
 	}
-	modified, err := http.ParseTime(stored.Get("Last-Modified"))
+	at := stored.Get("Last-Modified")
+	if at == "" {
+		at = stored.Get("Date") // RFC 9111 §4.3.2: it was not modified after it was made
+	}
+	modified, err := http.ParseTime(at)
 	return err == nil && !modified.After(since)
 }
 
@@ -73,8 +77,12 @@ func Validates(notModified, stored http.Header) bool {
 // notModifiedFields are what a 304 carries of the stored header (RFC 9110 §15.4.5), and what says who answered.
 var notModifiedFields = []string{"Cache-Control", "Content-Location", "Date", "Etag", "Expires", "Last-Modified", "Vary", "Cache-Status", "Via"}
 
-// NotModifiedHeader picks from a stored header what a 304 carries.
-func NotModifiedHeader(stored http.Header) http.Header {
+// NotModifiedHeader picks from a stored header what a 304 carries: to a cache of ours all that updates its own stored
+// header (RFC 9111 §3.2).
+func NotModifiedHeader(stored http.Header, toCache bool) http.Header {
+	if toCache {
+		return Merge(nil, stored)
+	}
 	h := http.Header{}
 	for _, name := range notModifiedFields {
 		if v, ok := stored[name]; ok {

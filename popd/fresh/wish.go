@@ -2,6 +2,8 @@ package fresh
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -39,6 +41,23 @@ func ReadWish(h http.Header, obey bool) Wish {
 		w.MaxStale = maxDelta // without a number it takes an answer of any age (RFC 9111 §5.2.1.2)
 	}
 	return w
+}
+
+// Field is the Cache-Control field that says the same to another cache of ours; "" if it need not know. Whether to use
+// what is stale is for each cache to say.
+func (w Wish) Field() string {
+	var all []string
+	add := func(set bool, name string, d time.Duration) {
+		if set {
+			all = append(all, name+"="+strconv.FormatInt(int64(d/time.Second), 10))
+		}
+	}
+	if w.NoCache {
+		all = append(all, "no-cache")
+	}
+	add(w.Aged, "max-age", w.MaxAge)
+	add(w.MinFresh > 0, "min-fresh", w.MinFresh)
+	return strings.Join(all, ", ")
 }
 
 // hasNoCachePragma: the field counts only where Cache-Control is missing (RFC 9111 §5.4).

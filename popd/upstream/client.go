@@ -78,9 +78,24 @@ type Request struct {
 	Length  int64     // of Body in bytes, -1 if unknown
 	Shields []*topology.Node
 	Origins []site.Origin
+	// Early, if set, takes the interim answers that an upstream sends of itself (1xx except 100 and 101, and except a
+	// shield's signs of life). It must not block: those that find no room are lost.
+	Early chan<- Early
+	// Wish is the Cache-Control field for shields: what the client wishes of stored answers. No origin sees it, for it
+	// is no part of the key.
+	Wish string
 	// OriginHost sends the origin's own name as Host instead of the client's.
 	OriginHost bool
 }
+
+// Early is an interim answer (RFC 9110 §15.2), such as 103 with Link fields (RFC 8297).
+type Early struct {
+	Status int
+	Header http.Header
+}
+
+// maxEarly is how many interim answers one exchange may have, signs of life excepted, before it counts as broken.
+const maxEarly = 16
 
 // Answer is an upstream's answer. Its body must be closed.
 type Answer struct {
@@ -265,7 +280,7 @@ func (c *Client) askOrigin(ctx context.Context, r Request, o site.Origin) (*http
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.send(ctx, c.origins, req, 0)
+	resp, err := c.send(ctx, c.origins, req, 0, r.Early)
 	if err != nil {
 		return nil, fmt.Errorf("ask origin %q: %w", o.URL, err)
 	}
@@ -287,11 +302,14 @@ func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*h
 	req.Header = req.Header.Clone()
 	req.Header.Set(TierField, "edge="+c.o.Node)
 	req.Header.Set(SchemeField, r.URL.Scheme)
+	if r.Wish != "" {
+		req.Header.Set("Cache-Control", r.Wish)
+	}
 	quiet := c.o.Silence
 	if r.Body != nil {
 		quiet = 0 // it has nothing to say before it has read the body
 	}
-	resp, err := c.send(ctx, c.shields, req, quiet)
+	resp, err := c.send(ctx, c.shields, req, quiet, r.Early)
 	if err != nil {
 		return nil, fmt.Errorf("ask shield %q: %w", n.Name, err)
 	}
@@ -327,10 +345,12 @@ func trimSlash(path string) string {
 
 // send does one exchange. With quiet, it ends when no sign of life came for that long: a connection, the end of its
 // handshake, a 1xx or the header. Each step starts the time anew, so that a far shield is not taken for a silent one.
-func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request, quiet time.Duration) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request, quiet time.Duration, early chan<- Early) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var connected atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+	interim := forward(early)
+	trace.Got1xxResponse = interim
 	if quiet > 0 {
 		watch := watchSilence(quiet, func() { cancel(errSilent) })
 		defer watch.stop()
@@ -339,9 +359,12 @@ func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request,
 			connected.Store(true)
 			watch.sign()
 		}
-		trace.Got1xxResponse = func(int, textproto.MIMEHeader) error {
+		trace.Got1xxResponse = func(status int, h textproto.MIMEHeader) error {
 			watch.sign()
-			return nil
+			if status == http.StatusProcessing {
+				return nil
+			}
+			return interim(status, h)
 		}
 	}
 	resp, err := t.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
@@ -357,4 +380,22 @@ func (c *Client) send(ctx context.Context, t *http.Transport, req *http.Request,
 	}
 	resp.Body = &watchedBody{body: resp.Body, cancel: cancel, stall: c.o.Stall}
 	return resp, nil
+}
+
+// forward hands interim answers on, a bounded number of them.
+func forward(early chan<- Early) func(int, textproto.MIMEHeader) error {
+	n := 0
+	return func(status int, h textproto.MIMEHeader) error {
+		if n++; n > maxEarly {
+			return fmt.Errorf("more than %d interim answers", maxEarly)
+		}
+		if status == http.StatusContinue {
+			return nil
+		}
+		select {
+		case early <- Early{status, http.Header(h).Clone()}:
+		default:
+		}
+		return nil
+	}
 }

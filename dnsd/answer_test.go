@@ -65,7 +65,7 @@ func testTopology(tb testing.TB) *topology.Topology {
 	return top
 }
 
-func testGeo(tb testing.TB) *geodata.DB {
+func testGeo(tb testing.TB) *geodata.Sources {
 	tb.Helper()
 	var rows []geodata.Row
 	for at, list := range map[string][]netip.Prefix{
@@ -86,7 +86,7 @@ func testGeo(tb testing.TB) *geodata.DB {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return db
+	return &geodata.Sources{Databases: []*geodata.DB{db}}
 }
 
 func testConfig(tb testing.TB) Config {
@@ -179,7 +179,7 @@ func TestSteeringBySubnet(t *testing.T) {
 	}{
 		{"by the subnet, whoever asks", "www.shop.example.", "A", "198.51.100.64/27", "198.51.100.1", "203.0.113.17", 27},
 		{"another subnet, another POP", "www.shop.example.", "A", "198.51.100.128/32", "198.51.100.1", "203.0.113.33", 27},
-		{"a shorter subnet: by its first address, the true length", "www.shop.example.", "A", "198.51.100.0/24", "198.51.100.130", "203.0.113.1", 27},
+		{"a shorter subnet: by its first address, the true length", "www.shop.example.", "A", "198.51.100.64/26", "198.51.100.130", "203.0.113.17", 27},
 		{"IPv6 subnet", "www.shop.example.", "A", "2001:db8:c3::/48", "198.51.100.1", "203.0.113.17", 48},
 		{"IPv6 answer", "www.shop.example.", "AAAA", "198.51.100.64/27", "198.51.100.1", "2001:db8:a2::1", 27},
 		{"unknown subnet: file order for the unknown network", "www.shop.example.", "A", "198.51.100.224/27", "198.51.100.66", "203.0.113.1", 26},

@@ -22,8 +22,15 @@ type config struct {
 	unicast  map[netip.Addr]bool // our own addresses
 }
 
-func compile(c Config) (*config, error) {
-	out := &config{policies: map[string]*steer.Policy{}, steering: steer.NewCompiler(c.Topology, c.Geo), unicast: map[netip.Addr]bool{}}
+// compile checks a Config. before is the one in force, whose tables are used again; nil: none is.
+func compile(c Config, before *config) (*config, error) {
+	out := &config{policies: map[string]*steer.Policy{}, unicast: map[netip.Addr]bool{}}
+	var last *steer.Compiler
+	if before != nil {
+		last = before.steering
+	}
+	out.steering = steer.NewCompiler(c.Topology, c.Geo, last)
+	defer out.steering.Finish()
 	var errs []error
 	if err := out.addNode(c); err != nil {
 		errs = append(errs, err)

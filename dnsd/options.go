@@ -73,7 +73,7 @@ type Config struct {
 	Node     string             // our name in Topology
 	Sites    []*site.Site       // whose hosts are steered
 	Zones    []ZoneSource
-	Geo      *geodata.DB // nil: everybody gets the POPs in file order
+	Geo      *geodata.Sources // nil: everybody gets the POPs in file order; the same pointer as before keeps its tables
 }
 
 // ZoneSource is one zone in master-file form (RFC 1035 §5).

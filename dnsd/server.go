@@ -57,7 +57,11 @@ func New(o Options) (*Server, error) {
 // Apply replaces the whole configuration, or, with an error that names every bad zone and host, nothing. The addresses
 // that we listen on cannot change while Run runs: such a configuration is refused and wants a restart.
 func (s *Server) Apply(c Config) error {
-	next, err := compile(c)
+	var before *config
+	if now := s.state.Load(); now != nil {
+		before = now.config
+	}
+	next, err := compile(c, before)
 	if err != nil {
 		return err
 	}

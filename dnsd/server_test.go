@@ -138,7 +138,7 @@ func TestServesOverUDPAndTCP(t *testing.T) {
 
 // The addresses of a node: its own, then the shared ones. Queries to its own are not clients'.
 func TestListensWhereTheTopologySays(t *testing.T) {
-	c, err := compile(testConfig(t))
+	c, err := compile(testConfig(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func dnsConfig(snap *control.Snapshot, node, mmdb string) (dnsd.Config, error) {
 	if err != nil {
 		return conf, err
 	}
-	conf.Geo = db
+	conf.Geo = &geodata.Sources{Databases: []*geodata.DB{db}}
 	return conf, nil
 }
 

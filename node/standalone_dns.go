@@ -42,9 +42,11 @@ func NewStandaloneDNS(o StandaloneDNS) (*dnsd.Server, error) {
 		conf.Topology, conf.Sites = snap.Topology, snap.Sites
 	}
 	if o.MMDB != "" {
-		if conf.Geo, err = geodata.Open(o.MMDB); err != nil {
+		db, err := geodata.Open(o.MMDB)
+		if err != nil {
 			return nil, err
 		}
+		conf.Geo = &geodata.Sources{Databases: []*geodata.DB{db}}
 	}
 	srv, err := dnsd.New(dnsd.Options{Node: "dnsd", Listen: o.Listen, Logger: o.Logger, Ready: o.Ready})
 	if err != nil {

@@ -39,7 +39,7 @@ func (p *Policy) Decide(client netip.Addr, family int, h *Health) Decision {
 	for _, i := range ranked {
 		d.Order = append(d.Order, p.list[i].name)
 	}
-	d.Reason = p.reason(ranked, set, index(family), h)
+	d.Reason = p.reason(client, ranked, set, index(family), h)
 	return d
 }
 
@@ -56,9 +56,13 @@ func (p *Policy) ranked(client netip.Addr) []uint16 {
 	var out []uint16
 	switch p.host.Steer {
 	case site.Geo:
-		order, _ := p.table.lookup(client)
-		for _, place := range order {
-			out = append(out, drawn(p.members[place])...)
+		list, _ := p.table.Lookup(client)
+		for _, spot := range p.table.List(list) {
+			for _, i := range drawn(p.members[spot]) {
+				if !slices.Contains(out, i) { // a rule named it already
+					out = append(out, i)
+				}
+			}
 		}
 	case site.Weighted:
 		out = drawn(p.order)
@@ -68,21 +72,29 @@ func (p *Policy) ranked(client netip.Addr) []uint16 {
 	return append(out, p.fallback...)
 }
 
-// best is what the first of the order is called.
-func (p *Policy) best() string {
-	switch p.host.Steer {
-	case site.Anycast:
+// because says in what the standing of a candidate for a client rests.
+func (p *Policy) because(i uint16, client netip.Addr) string {
+	switch {
+	case p.host.Steer == site.Anycast:
 		return "anycast: routing decides"
-	case site.Weighted:
+	case slices.Contains(p.fallback, i):
+		return "fallback"
+	case p.host.Steer == site.Weighted:
 		return "by weight"
-	case site.Pinned:
+	case p.host.Steer == site.Pinned:
 		return "pinned"
 	}
-	return "nearest"
+	spot, named := p.geography.named[p.list[i].name]
+	if !named {
+		spot = uint16(slices.IndexFunc(p.members, func(m []uint16) bool { return slices.Contains(m, i) }))
+	}
+	facts := p.geography.sources.Facts(client)
+	trust, rule := p.geography.because(spot, &facts)
+	return trust.text(&facts, rule)
 }
 
 // reason says in a line why the set was chosen, and not the first of the order.
-func (p *Policy) reason(ranked []uint16, set SetID, f int, h *Health) string {
+func (p *Policy) reason(client netip.Addr, ranked []uint16, set SetID, f int, h *Health) string {
 	chosen, ok := set.at(0)
 	able := slices.DeleteFunc(slices.Clone(ranked), func(i uint16) bool { return !p.able[f].has(i) })
 	switch {
@@ -92,16 +104,19 @@ func (p *Policy) reason(ranked []uint16, set SetID, f int, h *Health) string {
 		return "all are down, and the host says fail: closed"
 	case !ok:
 		return "a candidate is down"
+	}
+	best := p.because(able[0], client)
+	switch {
 	case p.host.Steer == site.Anycast || chosen == able[0] && p.usable(chosen, f, h):
-		return p.best()
+		return best
 	case !p.usable(chosen, f, h):
-		return p.best() + ", though all are down"
+		return best + ", though all are down"
 	}
 	var why []string
 	for _, i := range able[:slices.Index(able, chosen)] {
 		why = append(why, p.list[i].name+" "+p.why(i, f, h))
 	}
-	return fmt.Sprintf("%s, next: %s", p.best(), strings.Join(why, ", "))
+	return fmt.Sprintf("%s, next: %s", best, strings.Join(why, ", "))
 }
 
 func (p *Policy) usable(i uint16, f int, h *Health) bool {

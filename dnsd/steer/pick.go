@@ -36,7 +36,7 @@ func (s SetID) at(n int) (i uint16, ok bool) {
 // the host says `fail: closed`. A nil Health knows of nothing bad. It does not allocate.
 func (p *Policy) Pick(client netip.Addr, family int, h *Health) (SetID, uint8) {
 	f := index(family)
-	w := walk{p: p, client: client, able: &p.able[f], live: p.able[f]}
+	w := walk{p: p, client: client, f: f, able: &p.able[f], live: p.able[f]}
 	if st := h.of(p); st != nil && p.host.Steer != site.Anycast {
 		if h.empty {
 			return 0, 0
@@ -51,6 +51,7 @@ func (p *Policy) Pick(client netip.Addr, family int, h *Health) (SetID, uint8) {
 type walk struct {
 	p      *Policy
 	client netip.Addr
+	f      int
 	st     *standing // nil: all are well
 	able   *mask     // have an answer
 	live   mask      // have one and are well
@@ -64,7 +65,7 @@ type walk struct {
 
 func (w *walk) pick() (SetID, uint8) {
 	w.choose()
-	if w.n == 0 && !w.p.host.Closed {
+	if w.n == 0 && !w.p.host.Closed { // all are down
 		w.live, w.st = *w.able, nil
 		w.choose()
 	}
@@ -82,49 +83,52 @@ func (w *walk) choose() {
 	case site.Geo:
 		w.nearest()
 	default:
-		w.first(w.p.order, &w.live)
+		w.first(w.p.order)
 	}
 	if w.n == 0 {
-		w.first(w.p.fallback, &w.live)
+		w.first(w.p.fallback)
 	}
 }
 
 func (w *walk) add(i uint16) {
+	w.live.clear(i)
 	w.set = w.set.with(w.n, i)
 	w.n++
 }
 
-// first takes the first of the list that is in the mask.
-func (w *walk) first(list []uint16, in *mask) {
+// first takes the first of the list that is live.
+func (w *walk) first(list []uint16) {
 	for _, i := range list {
-		if in.has(i) {
+		if w.live.has(i) {
 			w.add(i)
 			return
 		}
 	}
 }
 
-// nearest takes as many candidates as the host wants, place by place. Those that bear only a part of their load let some
+// nearest takes as many candidates as the host wants, spot by spot. Those that bear only a part of their load let some
 // networks pass; who was let pass by all gets the nearest all the same.
 func (w *walk) nearest() {
-	order, scope := w.p.table.lookup(w.client)
+	list, scope := w.p.table.Lookup(w.client)
+	order := w.p.table.List(list)
 	w.scope = scope
-	for _, place := range order {
-		if w.visit(w.p.members[place]); w.n == w.p.wants {
-			return
-		}
+	w.along(order)
+	if w.n == 0 && w.st != nil {
+		w.live, w.st = w.able.and(&w.st.usable[w.f]), nil
+		w.along(order)
 	}
-	if w.n > 0 {
-		return
-	}
-	for _, place := range order {
-		if w.first(w.p.members[place], &w.live); w.n > 0 {
+}
+
+// along takes what is still wanted from the spots of an order.
+func (w *walk) along(order []uint16) {
+	for _, spot := range order {
+		if w.visit(w.p.members[spot]); w.n == w.p.wants {
 			return
 		}
 	}
 }
 
-// visit takes from one place what is still wanted: the only candidate there, or drawn ones of several.
+// visit takes from one spot what is still wanted: the only candidate there, or drawn ones of several.
 func (w *walk) visit(members []uint16) {
 	if len(members) == 1 {
 		if i := members[0]; w.live.has(i) && w.accepts(i) {
@@ -137,9 +141,10 @@ func (w *walk) visit(members []uint16) {
 		if !ok {
 			return
 		}
-		w.live.clear(i)
 		if w.accepts(i) {
 			w.add(i)
+		} else {
+			w.live.clear(i)
 		}
 	}
 }
@@ -155,7 +160,7 @@ func (w *walk) accepts(i uint16) bool {
 // weighted draws one of all. What a candidate can bear of its load scales its weight, so that the others get the rest.
 func (w *walk) weighted() {
 	if len(w.p.order) == 1 {
-		w.first(w.p.order, &w.live)
+		w.first(w.p.order)
 		return
 	}
 	if i, ok := w.draw(w.p.order, true); ok {

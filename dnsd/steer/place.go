@@ -1,7 +1,6 @@
 package steer
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -15,78 +14,67 @@ import (
 type Place struct {
 	At      topology.Place
 	Placed  bool     // At is known
-	Regions []string // continents or countries that it is meant for
+	Regions []string // continents, countries or subdivisions (US-CA) that it is meant for
 }
 
 // key is equal for equal places.
 func (p *Place) key() string {
 	regions := slices.Sorted(slices.Values(p.Regions))
-	return fmt.Sprint(p.Placed, p.At.Lat, p.At.Lon, p.At.Country, p.At.Continent, strings.Join(slices.Compact(regions), ","))
+	return fmt.Sprint(p.Placed, p.At.Lat, p.At.Lon, strings.Join(slices.Compact(regions), ","))
 }
 
-// The trust in a reason for a place, best first (design §7).
+// trust is why a place stands where it does in an order; the lowest is the best (design §7).
+type trust uint8
+
 const (
-	byCountry   = iota // it names the client's country
-	byContinent        // or his continent
-	byDistance         // it is known where it is: the nearer the better
-	byFile             // nothing is known: as in the file
+	byPrefixRule trust = iota
+	byASNRule
+	byMeasured
+	bySubdivision // it names the client's part of his country
+	byCountry     // or his country
+	byContinent   // or his continent
+	byDistance    // it is known where it is: the nearer the better
+	byFile        // nothing is known: as in the file
 )
 
-// rank is a place's standing for a client; the lowest is the best.
-type rank struct {
-	index uint16
-	trust int
-	km    float64
+func (t trust) String() string {
+	return [...]string{"prefix rule", "ASN rule", "measured", "region", "country", "continent", "distance", "file order"}[t]
 }
 
-// order ranks places for a client: first those meant for his country, then for his continent, then the nearest, and
-// within each the nearest, at last as in the file. For an unknown client the file decides.
-func order(loc geodata.Location, known bool, places []Place) []uint16 {
-	ranks := make([]rank, len(places))
-	from, placed := pointOf(loc)
-	for i := range places {
-		ranks[i] = rank{uint16(i), byFile, math.MaxFloat64}
-		if known {
-			ranks[i] = places[i].rank(uint16(i), from, placed)
-		}
-	}
-	slices.SortFunc(ranks, func(a, b rank) int {
-		return cmp.Or(cmp.Compare(a.trust, b.trust), cmp.Compare(a.km, b.km), cmp.Compare(a.index, b.index))
-	})
-	out := make([]uint16, len(ranks))
-	for i, r := range ranks {
-		out[i] = r.index
-	}
-	return out
+// point is a place on the unit sphere.
+type point [3]float64
+
+func pointOf(lat, lon float64) point {
+	rad := math.Pi / 180
+	return point{math.Cos(lat*rad) * math.Cos(lon*rad), math.Cos(lat*rad) * math.Sin(lon*rad), math.Sin(lat * rad)}
 }
 
-func (p *Place) rank(index uint16, from topology.Place, placed bool) rank {
-	r := rank{index, byFile, math.MaxFloat64}
-	if placed && p.Placed {
-		r.trust, r.km = byDistance, topology.Distance(from, p.At)
-	}
-	for _, region := range p.Regions {
-		switch region {
-		case "":
-		case from.Continent: // a code that is both is the continent
-			r.trust = min(r.trust, byContinent)
-		case from.Country:
-			r.trust = byCountry
-		}
-	}
-	return r
+// near is the cosine of the angle between two points: the larger, the nearer.
+func (p *point) near(o *point) float64 { return p[0]*o[0] + p[1]*o[1] + p[2]*o[2] }
+
+// whereabouts is what an order depends on of a client's location.
+type whereabouts struct {
+	subdivision, country, continent string
+	placed                          bool
+	at                              point
 }
 
-// pointOf makes a point of what a database knows: its coordinates, else the country's main town.
-func pointOf(loc geodata.Location) (topology.Place, bool) {
-	at := topology.Place{Country: loc.Country, Continent: loc.Continent, Lat: loc.Lat, Lon: loc.Lon}
-	if at.Continent == "" {
-		at.Continent, _ = topology.ContinentOf(loc.Country)
+// whereIs makes a point of what a database knows: its coordinates, else the country's main town.
+func whereIs(loc *geodata.Location) whereabouts {
+	w := whereabouts{subdivision: loc.Region, country: loc.Country, continent: loc.Continent}
+	if w.continent == "" {
+		w.continent, _ = topology.ContinentOf(loc.Country)
 	}
 	if loc.Point {
-		return at, true
+		w.placed, w.at = true, pointOf(loc.Lat, loc.Lon)
+	} else if town, ok := topology.CountryPlace(loc.Country); ok {
+		w.placed, w.at = true, pointOf(town.Lat, town.Lon)
 	}
-	country, ok := topology.CountryPlace(loc.Country)
-	at.Lat, at.Lon = country.Lat, country.Lon
-	return at, ok
+	return w
+}
+
+// hubs are towns that stand for their continents: by their distance POPs follow the first few of an order. In most
+// continents networks meet there.
+func hubs() map[string]string {
+	return map[string]string{"AF": "JNB", "AN": "SCL", "AS": "SIN", "EU": "FRA", "NA": "IAD", "OC": "SYD", "SA": "SAO"}
 }

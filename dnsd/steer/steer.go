@@ -38,24 +38,53 @@ type Policy struct {
 	fallback []uint16                // asked for only when none of order is usable
 	wants    int                     // how many candidates an answer names at most
 
-	table   *table     // geo: orders places
-	members [][]uint16 // geo: the candidates of a place; most have one
+	table     *geodata.Table // geo: orders spots
+	geography *geography     // geo: what table was compiled from
+	members   [][]uint16     // geo: the candidates at a spot; most have one
 }
+
+// MaxTables is how many tables one configuration may need. Hosts that steer among the same POPs share one, and so do
+// hosts whose targets stand at the same places.
+const MaxTables = 256
 
 // Compiler makes the Policies of one configuration, which share tables. It is used by one goroutine; its Health may be
 // called by any one at a time later on.
 type Compiler struct {
-	topo   *topology.Topology
-	db     *geodata.DB
-	tables map[string]*table
-	own    []*Policy // hosts with targets of their own, by Policy.number
+	topo      *topology.Topology
+	sources   *geodata.Sources
+	atlas     *geodata.Atlas  // of sources; nil before its first use and after Finish
+	mentioned map[string]bool // the names in rules
+	tables    map[string]*geodata.Table
+	before    map[string]*geodata.Table // of the configuration before, where its sources are the same
+	own       []*Policy                 // hosts with targets of their own, by Policy.number
 }
 
-// NewCompiler makes a Compiler. The topology may be nil if all hosts steer among targets of their own; without a
-// database everybody gets the order of the file.
-func NewCompiler(t *topology.Topology, db *geodata.DB) *Compiler {
-	return &Compiler{topo: t, db: db, tables: map[string]*table{}}
+// NewCompiler makes a Compiler. The topology may be nil if all hosts steer among targets of their own; without sources
+// everybody gets the order of the file. before is the Compiler of the configuration in force, or nil: where sources is
+// the same pointer, its tables are used again.
+func NewCompiler(t *topology.Topology, sources *geodata.Sources, before *Compiler) *Compiler {
+	c := &Compiler{topo: t, sources: sources, tables: map[string]*geodata.Table{}, mentioned: map[string]bool{}}
+	if c.sources == nil {
+		c.sources = &geodata.Sources{}
+	}
+	for _, rules := range [][]*geodata.Rule{c.sources.Rules.Prefixes, c.sources.Rules.ASNs, c.sources.Rules.Measured} {
+		for _, r := range rules {
+			for _, name := range r.To {
+				c.mentioned[name] = true
+			}
+		}
+	}
+	if before != nil && before.sources == c.sources {
+		c.before = before.tables
+	}
+	return c
 }
+
+// Finish lets go of what only Compile needs.
+func (c *Compiler) Finish() { c.atlas, c.before = nil, nil }
+
+// Tables is how many tables the policies share.
+func (c *Compiler) Tables() int { return len(c.tables) }
 
 // Compile checks a host against the topology and makes its Policy.
 func (c *Compiler) Compile(h *site.Host) (*Policy, error) {
@@ -75,7 +104,7 @@ func (c *Compiler) Compile(h *site.Host) (*Policy, error) {
 	}
 	if h.Steer == site.Geo {
 		p.wants = min(max(h.Nearest, 1), MaxNearest)
-		p.place(c)
+		return p, c.locate(p)
 	}
 	return p, nil
 }
@@ -156,22 +185,29 @@ func (p *Policy) names() string {
 	return strings.Join(names, ", ")
 }
 
-// place gathers the candidates by where they stand and takes the table of these places.
-func (p *Policy) place(c *Compiler) {
-	var places []Place
-	var keys []string
-	for _, i := range p.order {
-		key := p.list[i].where.key()
-		at := slices.Index(keys, key)
-		if at < 0 {
-			at = len(keys)
-			keys, places, p.members = append(keys, key), append(places, p.list[i].where), append(p.members, nil)
+// locate gives a policy the table of its geography.
+func (c *Compiler) locate(p *Policy) error {
+	var key string
+	p.geography, p.members, key = newGeography(p, c.mentioned)
+	p.geography.sources = c.sources
+	t := c.tables[key]
+	if t == nil {
+		t = c.before[key]
+	}
+	if t == nil {
+		if len(c.tables) == MaxTables {
+			return fmt.Errorf("host %q: it needs steering table number %d; want at most %d: let hosts have targets at the same places", p.host.Name, MaxTables+1, MaxTables)
 		}
-		p.members[at] = append(p.members[at], i)
+		var err error
+		if c.atlas == nil {
+			if c.atlas, err = geodata.NewAtlas(*c.sources); err != nil {
+				return err
+			}
+		}
+		if t, err = c.atlas.Compile(p.geography.order); err != nil {
+			return fmt.Errorf("host %q: %w", p.host.Name, err)
+		}
 	}
-	all := strings.Join(keys, "|")
-	if c.tables[all] == nil {
-		c.tables[all] = &table{c.db, places}
-	}
-	p.table = c.tables[all]
+	c.tables[key], p.table = t, t
+	return nil
 }

@@ -92,7 +92,7 @@ func at(tb testing.TB, code string) netip.Addr {
 }
 
 // clients is a database of networks, and of what else a test wants.
-func clients(tb testing.TB, more ...geodata.Row) *geodata.DB {
+func clients(tb testing.TB, more ...geodata.Row) *geodata.Sources {
 	tb.Helper()
 	rows := more
 	for code, n := range networks() {
@@ -102,7 +102,7 @@ func clients(tb testing.TB, more ...geodata.Row) *geodata.DB {
 	return database(tb, rows)
 }
 
-func database(tb testing.TB, rows []geodata.Row) *geodata.DB {
+func database(tb testing.TB, rows []geodata.Row) *geodata.Sources {
 	tb.Helper()
 	var b bytes.Buffer
 	if err := geodata.Build(&b, rows); err != nil {
@@ -112,7 +112,7 @@ func database(tb testing.TB, rows []geodata.Row) *geodata.DB {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return db
+	return &geodata.Sources{Databases: []*geodata.DB{db}}
 }
 
 // scene is a host's policy with the Compiler it is of.
@@ -128,7 +128,7 @@ func (s scene) decide(client netip.Addr, family int, v *health.View) Decision {
 
 func compile(tb testing.TB, h *site.Host, top *topology.Topology) scene {
 	tb.Helper()
-	c := NewCompiler(top, clients(tb))
+	c := NewCompiler(top, clients(tb), nil)
 	return scene{compileIn(tb, c, h), c}
 }
 
@@ -189,8 +189,9 @@ func TestWhereNothingIsKnown(t *testing.T) {
 	if d := p.decide(unknown, 4, nil); d.Name != "ams" || d.Scope.String() != "192.0.0.0/6" {
 		t.Errorf("unknown client: %s, scope %v; want the first POP for the unknown network", d.Name, d.Scope)
 	}
-	places := []Place{{At: city(t, "AMS"), Placed: true}, {At: city(t, "SIN"), Placed: true}}
-	if got := order(geodata.Location{Country: "SG"}, true, places); got[0] != 1 {
+	g := geography{places: []Place{{At: city(t, "AMS"), Placed: true}, {At: city(t, "SIN"), Placed: true}}, spots: 2, head: 4}
+	g.prepare()
+	if got := g.order(&geodata.Facts{Known: true, Place: geodata.Location{Country: "SG"}}); got[0] != 1 {
 		t.Errorf("country without a point: %v, want the country's main town to decide", got)
 	}
 }
@@ -266,7 +267,7 @@ func TestCompileRefuses(t *testing.T) {
 		{&site.Host{Name: "a", Steer: site.Geo, Targets: []*site.Target{{Name: "x", At: "QQQ", Weight: 1}}}, nil, `"QQQ"`},
 		{&site.Host{Name: "a", Steer: site.Geo, Targets: []*site.Target{{Name: "x", At: "FRA"}}}, nil, "every target has weight 0"},
 	} {
-		if _, err := NewCompiler(c.top, nil).Compile(c.host); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewCompiler(c.top, nil, nil).Compile(c.host); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
@@ -317,7 +318,7 @@ func TestScopeSharesTheOrder(t *testing.T) {
 				rows = append(rows, geodata.Row{Prefix: p, Country: at.Country, Continent: at.Continent, Lat: at.Lat, Lon: at.Lon})
 			}
 		}
-		c := NewCompiler(top, database(t, rows))
+		c := NewCompiler(top, database(t, rows), nil)
 		mode := rapid.SampledFrom([]site.Steer{site.Geo, site.Weighted, site.Pinned, site.Anycast}).Draw(rt, "steer")
 		p := scene{compileIn(t, c, &site.Host{Name: "h", Steer: mode}), c}
 		v := view(rapid.SliceOfDistinct(rapid.SampledFrom([]string{"ams", "nyc", "sin"}), rapid.ID[string]).Draw(rt, "down")...)

@@ -208,17 +208,7 @@ func (d describer) site(s *site.Site) {
 	d.line(0, "# %s/%s.yaml", SitesFolder, s.Name)
 	d.line(0, "hosts:")
 	for _, h := range s.Hosts {
-		if len(h.Targets) == 0 {
-			d.line(1, "%s: {steer: %s, ttl: %s}", h.Name, h.Steer, conf.Span(h.TTL))
-			continue
-		}
-		d.line(1, "%s:", h.Name)
-		d.line(2, "steer: %s", h.Steer)
-		d.line(2, "ttl: %s", conf.Span(h.TTL))
-		d.line(2, "targets:")
-		for _, t := range h.Targets {
-			d.line(3, "%s", targetText(t))
-		}
+		d.host(h)
 	}
 	if len(s.Origins) > 0 {
 		d.line(0, "origin:")
@@ -237,6 +227,57 @@ func (d describer) site(s *site.Site) {
 	for _, r := range s.Cache.Rules {
 		d.line(2, "- %s", ruleText(r))
 	}
+}
+
+func (d describer) host(h *site.Host) {
+	if len(h.Targets) == 0 {
+		d.line(1, "%s: {%s}", h.Name, strings.Join(steering(h), ", "))
+		return
+	}
+	d.line(1, "%s:", h.Name)
+	for _, line := range steering(h) {
+		d.line(2, "%s", line)
+	}
+	d.line(2, "targets:")
+	for _, t := range h.Targets {
+		d.line(3, "%s", targetText(t))
+	}
+}
+
+// steering is how a host's clients are sent, a key each.
+func steering(h *site.Host) []string {
+	out := []string{"steer: " + string(h.Steer), "ttl: " + conf.Span(h.TTL)}
+	if h.Steer == site.Anycast {
+		return out
+	}
+	if len(h.POPs) > 0 {
+		out = append(out, "pops: "+shares(h.POPs))
+	} else if len(h.Targets) == 0 {
+		out = append(out, "pops: all")
+	}
+	if h.Steer == site.Geo {
+		out = append(out, "nearest: "+strconv.Itoa(h.Nearest))
+	}
+	fail := "open"
+	if h.Closed {
+		fail = "closed"
+	}
+	return append(out, "fallback: "+list(h.Fallback), "fail: "+fail)
+}
+
+func shares(all []site.Share) string {
+	if all[0].Weight < 0 {
+		names := make([]string, len(all))
+		for i, s := range all {
+			names[i] = s.Name
+		}
+		return list(names)
+	}
+	words := make([]string, len(all))
+	for i, s := range all {
+		words[i] = fmt.Sprintf("%s: %d", s.Name, s.Weight)
+	}
+	return "{" + strings.Join(words, ", ") + "}"
 }
 
 func keyText(k site.Key) string {

@@ -149,7 +149,7 @@ func answersOf(s *Snapshot) map[string]string {
 	}
 	for _, one := range s.Sites {
 		for _, h := range one.Hosts {
-			words := []string{"steer " + string(h.Steer), "ttl " + conf.Span(h.TTL)}
+			words := steering(h)
 			for _, target := range h.Targets {
 				words = append(words, "target "+targetText(target))
 			}

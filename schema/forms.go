@@ -36,7 +36,7 @@ func forms() map[string]string {
 		"topology.internet.links.*=":               `^\s*\S+\s+(->|--)\s+\S+\s*$`,
 		"site.hosts.*=":                            hostForm,
 		"site.hosts.*.targets.*.at":                cityForm,
-		"site.hosts.*.targets.*.regions[]":         `^[A-Z]{2}$`,
+		"site.hosts.*.targets.*.regions[]":         `^[A-Z]{2}(-[A-Z0-9]{1,3})?$`,
 		"site.hosts.*.targets.*.cname":             hostForm,
 		"site.hosts.*.targets.*.probe":             `^https?://`,
 		"site.origin[]":                            originForm,

@@ -27,7 +27,7 @@ func (h *Host) Checks() []Check {
 			if a.Is6() {
 				text = "[" + text + "]"
 			}
-			list = append(list, Check{h.CheckID(t, a), strings.ReplaceAll(t.Probe, "{address}", text), h.Name})
+			list = append(list, Check{h.CheckID(t, a), strings.ReplaceAll(t.Probe, addressMark, text), h.Name})
 		}
 	}
 	return list

@@ -116,15 +116,29 @@ func hostFault(host string) string {
 	return ""
 }
 
+// addressMark stands for each address of a target in its probe.
+const addressMark = "{address}"
+
 // readProbe reads a target's probe URL.
-func readProbe(v conf.Value) string {
+func readProbe(v conf.Value, t *Target) string {
 	text := v.Word()
 	if text == "" {
 		return ""
 	}
-	u, err := url.Parse(strings.ReplaceAll(text, "{address}", "192.0.2.1"))
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	u, err := url.Parse(strings.ReplaceAll(text, addressMark, "192.0.2.1"))
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || !portOK(u):
 		v.Fail(fmt.Sprintf("probe %q is not an http or https URL", text), "write https://{address}/health")
+		return ""
+	case u.User != nil:
+		v.Mask(u.User.String())
+		v.Fail("probe has a user name or password in its URL", "remove them: let the health page be open to us")
+		return ""
+	case len(t.Addresses) > 0 && !strings.Contains(text, addressMark):
+		v.Fail(fmt.Sprintf("probe %q asks one place for every address of target %q", text, t.Name), "write {address} for its host: https://{address}/health")
+		return ""
+	case t.CNAME != "" && strings.Contains(text, addressMark):
+		v.Fail(fmt.Sprintf("probe %q names an address, and target %q has a name", text, t.Name), fmt.Sprintf("write https://%s/health", t.CNAME))
 		return ""
 	}
 	return text

@@ -86,31 +86,6 @@ func readHosts(v conf.Value, t *topology.Topology) []*Host {
 	return list
 }
 
-func readHost(e conf.Entry, t *topology.Topology) *Host {
-	h := &Host{Name: conf.HostName(e.Key, "host"), Steer: Geo, TTL: DefaultTTL}
-	f := e.Value.Fields("steer", "ttl", "targets")
-	if v := f.Get("steer"); v.Exists() {
-		h.Steer = Steer(v.Enum(string(Geo), string(Anycast), string(Weighted), string(Pinned)))
-	}
-	targets := f.Get("targets")
-	if h.Steer == Anycast {
-		h.TTL = DefaultAnycastTTL
-		if targets.Exists() {
-			targets.Fail(fmt.Sprintf("host %q is steered by anycast and has targets", h.Name), "remove the targets, or steer by geo, weighted or pinned")
-		}
-		if t != nil && len(t.Anycast.Web) == 0 {
-			f.Get("steer").Fail(fmt.Sprintf("host %q is steered by anycast but the topology has no web address", h.Name), "add `web: [192.0.2.80]` under `anycast` in topology.yaml")
-		}
-	}
-	if v := f.Get("ttl"); v.Exists() {
-		h.TTL = readTTL(v)
-	}
-	if targets.Exists() {
-		h.Targets = readTargets(targets, h)
-	}
-	return h
-}
-
 // readTTL reads what DNS can carry: whole seconds (RFC 2181 §8).
 func readTTL(v conf.Value) time.Duration {
 	ttl := v.Duration()
@@ -181,21 +156,29 @@ func readTarget(e conf.Entry, h *Host) *Target {
 		t.Weight = w.Int(0, 65535)
 	}
 	if p := f.Get("probe"); p.Exists() {
-		t.Probe = readProbe(p)
+		t.Probe = readProbe(p, t)
 	}
 	return t
 }
 
-// readRegion reads a continent or country code. AF, AS, NA and SA are both; here they are the continents.
+// readRegion reads a continent, a country or a subdivision of one. AF, AS, NA and SA are both a continent and a country;
+// here they are the continents.
 func readRegion(v conf.Value) string {
 	code := v.Word()
-	if _, country := topology.ContinentOf(code); country || code == "" {
+	country, part, subdivision := strings.Cut(code, "-")
+	_, known := topology.ContinentOf(country)
+	switch {
+	case code == "", known && !subdivision, slices.Contains(topology.Continents(), code):
+		return code
+	case known && subdivisionOK(part):
 		return code
 	}
-	if slices.Contains(topology.Continents(), code) {
-		return code
-	}
-	v.Fail(fmt.Sprintf("region %q is neither a continent nor a country", code),
-		"write AF, AN, AS, EU, NA, OC, SA or the two capital letters of a country (ISO 3166)")
+	v.Fail(fmt.Sprintf("region %q is neither a continent nor a country nor a part of one", code),
+		"write AF, AN, AS, EU, NA, OC, SA, the two capital letters of a country (ISO 3166), or a subdivision such as US-CA (ISO 3166-2)")
 	return ""
+}
+
+// subdivisionOK reports whether text may stand behind a country's code: one to three capital letters or digits.
+func subdivisionOK(text string) bool {
+	return len(text) >= 1 && len(text) <= 3 && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,8 +57,8 @@ func TestReferenceExample(t *testing.T) {
 	want := &site.Site{
 		Name: "shop",
 		Hosts: []*site.Host{
-			{Name: "www.shop.example", Steer: site.Geo, TTL: 2 * time.Second},
-			{Name: "img.shop.example", Steer: site.Anycast, TTL: 300 * time.Second},
+			{Name: "www.shop.example", Steer: site.Geo, TTL: 2 * time.Second, Nearest: 1},
+			{Name: "img.shop.example", Steer: site.Anycast, TTL: 300 * time.Second, Nearest: 1},
 		},
 		Origins: []site.Origin{{URL: &url.URL{Scheme: "http", Host: "origin.shop.example"}, Weight: 1}},
 		Cache: site.Cache{
@@ -89,12 +90,12 @@ origin: [{url: HTTP://a.example:8080/, weight: 3}, {url: https://b.example, back
 	want := &site.Site{
 		Name: "shop",
 		Hosts: []*site.Host{
-			{Name: "api.shop.example", Steer: site.Geo, TTL: 20 * time.Second, Targets: []*site.Target{
+			{Name: "api.shop.example", Steer: site.Geo, TTL: 20 * time.Second, Nearest: 1, Targets: []*site.Target{
 				{Name: "frankfurt", At: "FRA", Place: fra, Addresses: []netip.Addr{netip.MustParseAddr("198.18.0.10"), netip.MustParseAddr("2001:db8:f1::10")}, Weight: 1, Probe: "https://{address}/health"},
 				{Name: "ashburn", At: "IAD", Place: iad, Addresses: []netip.Addr{netip.MustParseAddr("198.18.1.10")}, Weight: 3},
 				{Name: "other", CNAME: "shop.othercdn.example", Regions: []string{"AS", "OC", "DE"}, Weight: 1},
 			}},
-			{Name: "www.shop.example", Steer: site.Geo, TTL: 20 * time.Second},
+			{Name: "www.shop.example", Steer: site.Geo, TTL: 20 * time.Second, Nearest: 1},
 		},
 		Origins: []site.Origin{
 			{URL: &url.URL{Scheme: "http", Host: "a.example:8080"}, Weight: 3},
@@ -104,6 +105,78 @@ origin: [{url: HTTP://a.example:8080/, weight: 3}, {url: https://b.example, back
 	}
 	if diff := cmp.Diff(want, got, equal()); diff != "" {
 		t.Errorf("site (-want +got):\n%s", diff)
+	}
+}
+
+// The ways of steering that a host can ask for besides.
+func TestChoicesOfAHost(t *testing.T) {
+	top := &topology.Topology{}
+	for _, name := range []string{"ams", "nyc", "sin"} {
+		top.POPs = append(top.POPs, &topology.POP{Name: name})
+	}
+	read := func(host string) (*site.Host, error) {
+		s, err := site.Parse("shop.yaml", []byte("hosts:\n  www.shop.example: {"+host+"}\norigin: http://o.example\n"), top)
+		if err != nil {
+			return nil, err
+		}
+		return s.Hosts[0], nil
+	}
+	got, err := read("nearest: 2, pops: [nyc, ams], fallback: sin, fail: closed")
+	want := &site.Host{
+		Name: "www.shop.example", Steer: site.Geo, TTL: 20 * time.Second, Nearest: 2,
+		POPs: []site.Share{{Name: "nyc", Weight: -1}, {Name: "ams", Weight: -1}}, Fallback: []string{"sin"}, Closed: true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	got, err = read("steer: weighted, pops: {ams: 3, nyc: 1, sin: 0}")
+	if err != nil || !slices.Equal(got.POPs, []site.Share{{Name: "ams", Weight: 3}, {Name: "nyc", Weight: 1}, {Name: "sin"}}) {
+		t.Errorf("weights: %+v, %v", got, err)
+	}
+	for _, c := range []struct{ host, want string }{
+		{"pops: [ams, nycc]", `2:34: pop "nycc" is not in topology.yaml; did you mean "nyc"?`},
+		{"pops: [ams, ams]", `2:34: pop "ams" is there twice; keep one of the two`},
+		{"pops: {ams: 0}", `2:28: host "www.shop.example" has no POP with a weight above 0; write`},
+		{"pops: []", "has no POP with a weight above 0"},
+		{"pops: ams, targets: {x: {at: FRA, addresses: 198.18.0.1}}", "has pops and targets; keep one of the two"},
+		{"nearest: 7", "is out of range; write a whole number from 1 to 6"},
+		{"steer: weighted, nearest: 2", `is weighted, and none of its candidates is nearer than another; remove`},
+		{"fallback: [ams, nyc, sin]", "every candidate of host \"www.shop.example\" is a fallback; leave out of it"},
+		{"pops: nyc, fallback: nyc", "every candidate of host \"www.shop.example\" is a fallback"},
+		{"fallback: ymq", `pop "ymq" is not in topology.yaml; known here: ams, nyc, sin`},
+		{"fail: shut", `fail "shut" is unknown`},
+		{"steer: anycast, fail: closed", "is steered by anycast and has fail; remove `fail`, or steer by geo, weighted or pinned"},
+		{"targets: {x: {at: FRA, addresses: 198.18.0.1}}, fallback: [x]", "is a fallback"},
+		{"targets: {x: {at: FRA, addresses: 198.18.0.1}}, fallback: [y]", `fallback "y" is no target of host "www.shop.example"; did you mean "x"?`},
+		{"targets: {x: {regions: US-CALI, addresses: 198.18.0.1}}", `region "US-CALI" is neither`},
+		{`targets: {x: {at: FRA, addresses: 198.18.0.1, probe: "http://a.example/"}}`, "asks one place for every address of target \"x\"; write {address} for its host"},
+		{`targets: {x: {at: FRA, cname: a.example, probe: "http://{address}/"}}`, "names an address, and target \"x\" has a name; write https://a.example/health"},
+		{`targets: {x: {at: FRA, addresses: 198.18.0.1, probe: "http://u:p@{address}/"}}`, "user name or password"},
+	} {
+		if _, err := read(c.host); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", c.host, err, c.want)
+		}
+	}
+}
+
+// What is to be asked of targets: each address on its own, with the name of the host whose content it must have.
+func TestChecksOfTargets(t *testing.T) {
+	s := parse(t, `
+hosts:
+  api.shop.example:
+    targets:
+      frankfurt: {at: FRA, addresses: [198.18.0.10, 2001:db8:f1::10], probe: "https://{address}:8443/health"}
+      ashburn:   {at: IAD, addresses: [198.18.1.10]}
+      out:       {at: NYC, addresses: [198.18.1.11], weight: 0, probe: "http://{address}/"}
+      other:     {cname: shop.othercdn.example, regions: [US-CA, AS], probe: "https://shop.othercdn.example/health"}
+`)
+	want := []site.Check{
+		{ID: "api.shop.example/frankfurt/198.18.0.10", URL: "https://198.18.0.10:8443/health", Host: "api.shop.example"},
+		{ID: "api.shop.example/frankfurt/2001:db8:f1::10", URL: "https://[2001:db8:f1::10]:8443/health", Host: "api.shop.example"},
+		{ID: "api.shop.example/other", URL: "https://shop.othercdn.example/health", Host: "api.shop.example"},
+	}
+	if diff := cmp.Diff(want, s.Hosts[0].Checks()); diff != "" {
+		t.Errorf("checks (-want +got):\n%s", diff)
 	}
 }
 

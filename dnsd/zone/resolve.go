@@ -84,10 +84,7 @@ func (r *resolution) step(owner, lower string) (next string) {
 	if n := r.zone.names[lower]; n != nil {
 		return r.at(n, lower, owner)
 	}
-	wild := "*." + encloser
-	if encloser == "." {
-		wild = "*."
-	}
+	wild := wildcardOf(encloser)
 	if n := r.zone.names[wild]; n != nil {
 		return r.at(n, wild, owner)
 	}
@@ -105,7 +102,16 @@ func (r *resolution) at(n *name, host, owner string) (next string) {
 		r.any(n, owner)
 		return ""
 	}
+	if n.steered && isService(r.qtype) {
+		if alias := r.elsewhere(host, owner); alias != nil {
+			r.a.Answer = append(r.a.Answer, alias...)
+			return alias[0].(*dns.CNAME).Target
+		}
+	}
 	if set := n.rrset(r.qtype); len(set) > 0 {
+		if isService(r.qtype) {
+			set = r.hinted(set, owner)
+		}
 		r.a.Answer = append(r.a.Answer, withOwner(set, owner)...)
 		if r.qtype == dns.TypeNS {
 			r.addresses(set)
@@ -137,12 +143,15 @@ func (r *resolution) steer(host, owner string) (next string) {
 // any answers ANY with one RRset (RFC 8482 §4.1), or, where all there is depends on the client, with HINFO (§4.2).
 func (r *resolution) any(n *name, owner string) {
 	for _, t := range n.types() {
+		if isService(t) { // its hints may depend on the client
+			continue
+		}
 		if set := n.rrset(t); len(set) > 0 {
 			r.a.Answer = append(r.a.Answer, withOwner(set, owner)...)
 			return
 		}
 	}
-	if !n.steered {
+	if !n.steered && len(n.rrsets) == 0 {
 		r.nodata()
 		return
 	}

@@ -49,6 +49,12 @@ many     A   192.0.2.5
 many     A   192.0.2.6
 many     300 A 192.0.2.7
 img.eu   TXT "beside a steered host"
+www      HTTPS 1 . alpn=h2 ipv4hint=192.0.2.99 port=8443
+cdn      HTTPS 1 . alpn=h3
+mail     HTTPS 1 . alpn=h2 ipv4hint=192.0.2.25
+apex2    HTTPS 0 www
+byname   HTTPS 2 www alpn=h2 ipv6hint=2001:db8::99
+anyname  SVCB 1 q.any alpn=dot
 `
 
 // fixed answers every steered name with one address, or a CNAME for hosts that start with "c".
@@ -170,6 +176,12 @@ func TestResolve(t *testing.T) {
 		{"steered to a CNAME, asked for", "cdn.shop.example.", "CNAME", "NOERROR aa | cdn.@ CNAME mail.@"},
 		{"steered host makes its parents exist", "west.shop.example.", "A", "NOERROR aa |  | " + soa},
 		{"nothing beside a steered host", "x.eu.west.shop.example.", "A", "NXDOMAIN aa |  | " + soa},
+		{"RFC 9460 §7.3: the hints of a steered host are steered", "www.shop.example.", "HTTPS", `NOERROR aa | www.@ HTTPS 1 . alpn="h2" port="8443" ipv4hint="203.0.113.1"`},
+		{"a record that leads to a steered host", "byname.shop.example.", "HTTPS", `NOERROR aa | byname.@ HTTPS 2 www.@ alpn="h2" ipv4hint="203.0.113.1"`},
+		{"to a steered wildcard", "anyname.shop.example.", "SVCB", `NOERROR aa | anyname.@ SVCB 1 q.any.@ alpn="dot" ipv4hint="203.0.113.1"`},
+		{"the alias form has no hints", "apex2.shop.example.", "HTTPS", `NOERROR aa | apex2.@ HTTPS 0 www.@`},
+		{"hints of a host that is not steered stay", "mail.shop.example.", "HTTPS", `NOERROR aa | mail.@ HTTPS 1 . alpn="h2" ipv4hint="192.0.2.25"`},
+		{"a host steered to a CNAME: HTTPS goes with it", "cdn.shop.example.", "HTTPS", `NOERROR aa | cdn.@ CNAME mail.@, mail.@ HTTPS 1 . alpn="h2" ipv4hint="192.0.2.25"`},
 		{"steered wildcard", "q.any.shop.example.", "A", "NOERROR aa | q.any.@ A 203.0.113.1"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
@@ -186,6 +198,19 @@ func TestLowestTTLOfAnRRset(t *testing.T) {
 		if rr.Header().Ttl != 300 {
 			t.Errorf("%v: ttl %d, want 300 for all (RFC 2181 §5.2)", rr, rr.Header().Ttl)
 		}
+	}
+}
+
+// Hints are cached with their record: it must not outlive the addresses.
+func TestHintsLiveNoLongerThanTheAddresses(t *testing.T) {
+	s := shopSet(t)
+	for range 2 { // the zone's own record stays as it is
+		if ttl := s.Resolve("www.shop.example.", dns.TypeHTTPS, fixed{}).Answer[0].Header().Ttl; ttl != 20 {
+			t.Errorf("ttl %d, want the 20 of the steered address", ttl)
+		}
+	}
+	if ttl := s.Resolve("mail.shop.example.", dns.TypeHTTPS, fixed{}).Answer[0].Header().Ttl; ttl != 3600 {
+		t.Errorf("ttl %d of a record that is not steered, want 3600", ttl)
 	}
 }
 
@@ -272,7 +297,7 @@ func TestNewSetRefuses(t *testing.T) {
 func TestAnswersAreWhole(t *testing.T) {
 	s := shopSet(t)
 	labels := []string{"www", "sub", "wild", "old", "a", "b", "c", "*", "loop1", "eu", "west", "x", "cdn", "kid", "new", "host"}
-	types := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeDS, dns.TypeANY, dns.TypeCNAME, dns.TypeTXT, dns.TypeDNAME, 65280}
+	types := []uint16{dns.TypeHTTPS, dns.TypeSVCB, dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeDS, dns.TypeANY, dns.TypeCNAME, dns.TypeTXT, dns.TypeDNAME, 65280}
 	rapid.Check(t, func(rt *rapid.T) {
 		name := strings.Join(append(rapid.SliceOfN(rapid.SampledFrom(labels), 0, 4).Draw(rt, "labels"), "shop.example."), ".")
 		qtype := rapid.SampledFrom(types).Draw(rt, "type")

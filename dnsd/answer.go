@@ -1,21 +1,21 @@
 package dnsd
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"net/netip"
-	"slices"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/catchment-net/catchment/dnsd/wire"
-	"github.com/catchment-net/catchment/dnsd/zone"
 )
 
-// The sizes of answers in bytes.
+// The sizes of packets in bytes.
 const (
-	plainUDP = 512 // without EDNS, RFC 1035 §2.3.4
-	maxTCP   = 65535
+	headerSize = 12
+	plainUDP   = 512 // without EDNS, RFC 1035 §2.3.4
+	maxTCP     = 65535
 )
 
 // asker is where a query came from.
@@ -25,162 +25,229 @@ type asker struct {
 	anycast bool // it came to an address that we share with other POPs
 }
 
-// answer turns one packet into one packet, or into nothing for what is no query. It reads the configuration and the
-// view once, so that one answer never mixes two of them.
-func (s *Server) answer(packet []byte, from asker) []byte {
-	q, err := wire.Parse(packet)
-	if errors.Is(err, wire.ErrDrop) {
-		s.metrics.dropped.Inc()
-		return nil
-	}
-	r := &reply{q: q, from: from}
-	r.m.Compress = true
-	switch {
-	case errors.Is(err, wire.ErrNotImpl):
-		r.m.Rcode = dns.RcodeNotImplemented
-	case err != nil:
-		r.m.Rcode = dns.RcodeFormatError
-	case q.EDNS != nil && q.EDNS.Version != 0:
-		r.m.Rcode = dns.RcodeBadVers // its upper bits go into the OPT record
-	case q.TSIG: // we hold no keys (RFC 8945 §5.2.1)
-		r.m.Rcode = dns.RcodeNotAuth
-	case q.Class == dns.ClassCHAOS:
-		s.answerChaos(r)
-	case q.Class != dns.ClassINET:
-		r.m.Rcode = dns.RcodeRefused
-	default:
-		s.answerInternet(r)
-	}
-	out, rcode := r.pack(s.identity())
-	s.metrics.answered(from.tcp, rcode, r.truncated)
-	return out
+// worker answers one packet after the other. It belongs to one goroutine.
+type worker struct {
+	s     *Server
+	count *counters
+	now   time.Time // of the packet or of the batch that it came in
+	q     wire.Query
+	lower [wire.MaxName]byte
+	st    steering
 }
 
-func (s *Server) answerInternet(r *reply) {
-	if r.from.anycast {
-		s.last.Store(s.o.Now().UnixNano())
-		s.clients.Add(1)
+func (s *Server) newWorker(c *counters) *worker {
+	return &worker{s: s, count: c, st: steering{server: s}}
+}
+
+// answer appends the answer to a packet to out, which it returns, or returns nil for what gets none. It reads the
+// configuration and the view once, so that one answer never mixes two of them.
+func (w *worker) answer(packet, out []byte, from asker) []byte {
+	q := &w.q
+	err := q.Parse(packet)
+	if errors.Is(err, wire.ErrDrop) {
+		w.count.dropped.Add(1)
+		return nil
+	}
+	var b *body
+	var scope uint8
+	s := w.s
+	switch {
+	case errors.Is(err, wire.ErrNotImpl):
+		b = s.notImplemented
+	case err != nil:
+		b = s.formError
+	case q.EDNS.Version != 0:
+		b = s.badVersion // its upper bits go into the OPT record
+	case !q.Asked:
+		b = s.empty
+	case q.TSIG: // we hold no keys (RFC 8945 §5.2.1)
+		b = s.notAuth
+	case q.Class == dns.ClassINET:
+		b, scope = w.answerInternet(from)
+	case q.Class == dns.ClassCHAOS:
+		b = w.answerChaos()
+	default:
+		b = s.refused
+	}
+	return w.write(out, b, scope, from)
+}
+
+func (w *worker) answerInternet(from asker) (*body, uint8) {
+	s, q := w.s, &w.q
+	if from.anycast {
+		w.count.clients.Add(1)
+		w.count.last.Store(w.now.UnixNano())
 	}
 	now := s.state.Load()
-	switch r.q.Type {
-	case dns.TypeAXFR, dns.TypeIXFR:
-		r.m.Rcode = dns.RcodeRefused
-		if now != nil && now.config.zones.Inside(zone.Canonical(r.q.Name)) {
-			r.m.Rcode = dns.RcodeNotAuth // ours, but no zone's top (RFC 5936 §2.2.1)
-		}
-		return
-	case dns.TypeOPT, dns.TypeTSIG: // never the subject of a question
-		r.m.Rcode = dns.RcodeFormatError
-		return
-	case dns.TypeTKEY:
-		r.m.Rcode = dns.RcodeNotImplemented
-		return
-	}
 	if now == nil {
-		r.m.Rcode = dns.RcodeRefused
-		return
+		return s.refused, 0
 	}
-	st := &steering{server: s, state: now, client: r.q.EDNS.Subnet(), resolver: r.from.addr}
-	a := now.config.zones.Resolve(r.q.Name, r.q.Type, st)
-	r.m.Rcode, r.m.Authoritative = a.Rcode, a.Authoritative
-	r.m.Answer, r.m.Ns, r.m.Extra = a.Answer, a.Authority, a.Additional
-	r.scope = st.scope(a)
+	name := wire.AppendLower(w.lower[:0], q.Name)
+	switch q.Type {
+	case dns.TypeAXFR, dns.TypeIXFR:
+		if now.config.zones.Inside(wire.Text(name)) {
+			return s.notAuth, 0 // ours, but no zone's top (RFC 5936 §2.2.1)
+		}
+		return s.refused, 0
+	case dns.TypeOPT, dns.TypeTSIG: // never the subject of a question
+		return s.formError, 0
+	case dns.TypeTKEY:
+		return s.notImplemented, 0
+	}
+	st := &w.st
+	st.state, st.client, st.resolver, st.bits, st.chosen = now, q.EDNS.ECS.Addr(), from.addr, 0, 0
+	b, scope := w.fast(st, q.Type, name)
+	if b == nil {
+		w.count.slow.Add(1)
+		return w.slow(st, name)
+	}
+	if !st.client.IsValid() || !b.scoped {
+		scope = 0
+	}
+	return b, scope
+}
+
+// slow resolves a query and packs its answer.
+func (w *worker) slow(st *steering, name []byte) (*body, uint8) {
+	a := st.state.config.zones.Resolve(wire.Text(name), w.q.Type, st)
+	b, err := packBody(a, name, st.state.config.index.seed)
+	if err != nil { // a record of a zone that cannot be written
+		return w.s.failed, 0
+	}
+	if zx := st.state.config.index.find(name); zx != nil {
+		b.zone = zx.number
+	}
+	b.chosen = st.chosen
+	return b, st.scope(a)
 }
 
 // answerChaos says who we are (RFC 4892); what we run is nobody's business.
-func (s *Server) answerChaos(r *reply) {
-	name, id := zone.Canonical(r.q.Name), s.identity()
-	if id == "" || name != "id.server." && name != "hostname.bind." {
-		r.m.Rcode = dns.RcodeRefused
-		return
+func (w *worker) answerChaos() *body {
+	name := wire.AppendLower(w.lower[:0], w.q.Name)
+	if w.s.identity == "" || string(name) != "\x02id\x06server\x00" && string(name) != "\x08hostname\x04bind\x00" {
+		return w.s.refused
 	}
-	r.m.Authoritative = true
-	if r.q.Type == dns.TypeTXT || r.q.Type == dns.TypeANY {
-		r.m.Answer = []dns.RR{&dns.TXT{
-			Hdr: dns.RR_Header{Name: r.q.Name, Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS}, Txt: []string{id},
-		}}
+	if w.q.Type != dns.TypeTXT && w.q.Type != dns.TypeANY {
+		return w.s.chaosEmpty
 	}
-}
-
-// identity is "POP/NODE", or as much of it as we have.
-func (s *Server) identity() string {
-	if s.o.POP == "" || s.o.Node == "" {
-		return s.o.POP + s.o.Node
-	}
-	return s.o.POP + "/" + s.o.Node
-}
-
-// reply is an answer in the making.
-type reply struct {
-	q         wire.Query
-	from      asker
-	m         dns.Msg
-	scope     uint8 // of the ECS option
-	truncated bool
+	return w.s.chaos
 }
 
 // limit is the largest packet that the client gets.
-func (r *reply) limit() int {
+func (w *worker) limit(tcp bool) int {
 	switch {
-	case r.from.tcp:
+	case tcp:
 		return maxTCP
-	case r.q.EDNS == nil:
+	case !w.q.EDNS.Present:
 		return plainUDP
 	}
-	return min(max(int(r.q.EDNS.Size), plainUDP), PayloadSize)
+	return min(max(int(w.q.EDNS.Size), plainUDP), PayloadSize)
 }
 
-// pack finishes the header and the OPT record and writes the packet. What does not fit goes out empty with TC: a part
-// of an RRset helps nobody (RFC 2181 §9), and a short packet amplifies nothing.
-func (r *reply) pack(identity string) (out []byte, rcode int) {
-	m := &r.m
-	m.Id, m.Response, m.Opcode, m.RecursionDesired = r.q.ID, true, r.q.Opcode, r.q.RD
-	if r.q.Asked {
-		m.Question = []dns.Question{{Name: r.q.Name, Qtype: r.q.Type, Qclass: r.q.Class}}
+// write appends the whole packet. What does not fit goes out empty with TC: a part of an RRset helps nobody (RFC 2181
+// §9), and a short packet amplifies nothing.
+func (w *worker) write(out []byte, b *body, scope uint8, from asker) []byte {
+	q, start := &w.q, len(out)
+	out = w.question(out)
+	asked := len(out)
+	out = b.appendTo(out, start, len(q.Name))
+	truncated := false
+	out = w.opt(out, b, scope, from)
+	if len(out)-start > w.limit(from.tcp) {
+		truncated = true
+		out = w.opt(out[:asked], b, scope, from)
 	}
-	rcode = m.Rcode
-	var opt *dns.OPT
-	if r.q.EDNS != nil {
-		opt = r.opt(identity)
-		m.Extra = append(slices.Clip(m.Extra), opt)
-	}
-	out, err := m.Pack()
-	switch {
-	case err != nil: // a record of a zone that cannot be written
-		r.strip(opt)
-		m.Rcode, m.Authoritative = dns.RcodeServerFailure, false
-		rcode = m.Rcode
-	case len(out) > r.limit():
-		r.strip(opt)
-		m.Truncated, r.truncated = true, true
-	default:
-		return out, rcode
-	}
-	if out, err = m.Pack(); err != nil {
-		return nil, rcode
-	}
-	return out, rcode
+	w.header(out[start:], b, truncated)
+	w.count.answered(from.tcp, b, truncated)
+	return out
 }
 
-func (r *reply) strip(opt *dns.OPT) {
-	r.m.Answer, r.m.Ns, r.m.Extra = nil, nil, nil
-	if opt != nil {
-		r.m.Extra = []dns.RR{opt}
+// question appends room for the header, and the question as the client wrote it.
+func (w *worker) question(out []byte) []byte {
+	out = append(out, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	if q := &w.q; q.Asked {
+		out = append(out, q.Name...)
+		out = append(out, byte(q.Type>>8), byte(q.Type), byte(q.Class>>8), byte(q.Class))
+	}
+	return out
+}
+
+// appendTo appends the body of a packet that begins at start, behind a question of so many bytes.
+func (b *body) appendTo(out []byte, start, asked int) []byte {
+	at := len(out)
+	out = append(out, b.data...)
+	if d := asked - b.asked; d != 0 {
+		for _, m := range b.moves {
+			p := out[at+int(m):]
+			binary.BigEndian.PutUint16(p, uint16(int(binary.BigEndian.Uint16(p))+d))
+		}
+	}
+	return out
+}
+
+func (w *worker) header(p []byte, b *body, truncated bool) {
+	q := &w.q
+	binary.BigEndian.PutUint16(p, q.ID)
+	p[2] = 0x80 | q.Opcode<<3
+	if q.RD {
+		p[2] |= 1
+	}
+	if b.aa {
+		p[2] |= 4
+	}
+	p[3] = byte(b.rcode & 0xf)
+	if q.Asked {
+		p[5] = 1
+	}
+	if truncated {
+		p[2] |= 2
+	} else {
+		for i, n := range b.counts {
+			binary.BigEndian.PutUint16(p[6+2*i:], n)
+		}
+	}
+	if q.EDNS.Present {
+		binary.BigEndian.PutUint16(p[10:], binary.BigEndian.Uint16(p[10:])+1)
 	}
 }
 
-func (r *reply) opt(identity string) *dns.OPT {
-	e := r.q.EDNS
-	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	opt.SetUDPSize(PayloadSize)
-	if e.DO {
-		opt.SetDo()
+// opt appends the OPT record that answers the client's.
+func (w *worker) opt(out []byte, b *body, scope uint8, from asker) []byte {
+	e := &w.q.EDNS
+	if !e.Present {
+		return out
 	}
-	if e.NSID && identity != "" {
-		opt.Option = append(opt.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: hex.EncodeToString([]byte(identity))})
+	o := wire.BeginOPT(out, PayloadSize, b.rcode, e.DO)
+	if e.NSID && w.s.identity != "" {
+		o.Add(dns.EDNS0NSID, []byte(w.s.identity), nil)
 	}
-	if e.ECS != nil && r.m.Rcode != dns.RcodeFormatError {
-		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: dns.EDNS0SUBNET, Data: e.ECS.Reply(r.scope)})
+	if e.ECS.Present && b.rcode != dns.RcodeFormatError {
+		o.AddECS(&e.ECS, scope)
 	}
-	return opt
+	return o.End()
+}
+
+// bodies are the answers that depend on no zone. They are made once.
+type bodies struct {
+	empty, refused, formError, notImplemented, badVersion, notAuth, failed, chaos, chaosEmpty *body
+	identity                                                                                  string
+}
+
+func newBodies(identity string) bodies {
+	bare := func(rcode int) *body { return &body{rcode: rcode} }
+	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "id.server.", Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS}, Txt: []string{identity}}
+	return bodies{
+		empty: bare(dns.RcodeSuccess), refused: bare(dns.RcodeRefused), formError: bare(dns.RcodeFormatError),
+		notImplemented: bare(dns.RcodeNotImplemented), badVersion: bare(dns.RcodeBadVers), notAuth: bare(dns.RcodeNotAuth),
+		failed: bare(dns.RcodeServerFailure), chaosEmpty: &body{aa: true, kind: kindNoData}, chaos: chaosBody(txt), identity: identity,
+	}
+}
+
+func chaosBody(txt *dns.TXT) *body {
+	b := &body{aa: true, kind: kindAnswer, counts: [3]uint16{1, 0, 0}}
+	p := packer{body: b, name: []byte("\x02id\x06server\x00"), seen: map[string]int{}}
+	if p.record(txt, true) != nil { // an identity of more than 255 bytes
+		b.data, b.counts = nil, [3]uint16{}
+	}
+	return b
 }

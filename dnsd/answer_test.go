@@ -117,6 +117,13 @@ func testServer(tb testing.TB) *Server {
 	return s
 }
 
+// answerOne answers one packet with a reader of its own.
+func answerOne(s *Server, packet []byte, from asker) []byte {
+	w := s.newWorker(s.tcp)
+	w.now = s.o.Now()
+	return w.answer(packet, nil, from)
+}
+
 // ask packs a query, has it answered and unpacks the answer.
 func ask(tb testing.TB, s *Server, m *dns.Msg, from asker) *dns.Msg {
 	tb.Helper()
@@ -124,7 +131,7 @@ func ask(tb testing.TB, s *Server, m *dns.Msg, from asker) *dns.Msg {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	out := s.answer(packet, from)
+	out := answerOne(s, packet, from)
 	r := new(dns.Msg)
 	if err := r.Unpack(out); err != nil {
 		tb.Fatalf("our answer % x: %v", out, err)
@@ -356,7 +363,7 @@ func TestSizes(t *testing.T) {
 				m.SetEdns0(c.size, false)
 			}
 			packet, _ := m.Pack()
-			out := s.answer(packet, asker{tcp: c.tcp})
+			out := answerOne(s, packet, asker{tcp: c.tcp})
 			var r dns.Msg
 			if err := r.Unpack(out); err != nil {
 				t.Fatal(err)
@@ -437,7 +444,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{}, false)
 	f.Add(bytes.Repeat([]byte{0xc0, 0x0c}, 40), false)
 	f.Fuzz(func(t *testing.T, packet []byte, tcp bool) {
-		out := s.answer(packet, asker{addr: netip.MustParseAddr("198.51.100.1"), tcp: tcp})
+		out := answerOne(s, packet, asker{addr: netip.MustParseAddr("198.51.100.1"), tcp: tcp})
 		if out == nil {
 			if len(packet) >= 12 && packet[2]&0x80 == 0 {
 				t.Errorf("a query without an answer: % x", packet)

@@ -18,6 +18,7 @@ type config struct {
 	zones    *zone.Set
 	policies map[string]*steer.Policy // by canonical host name
 	steering *steer.Compiler
+	index    *index              // finds names and keeps their answers
 	listen   []string            // what the topology says we listen on
 	unicast  map[netip.Addr]bool // our own addresses
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,6 @@ const (
 	WriteTimeout   = 5 * time.Second  // of a TCP answer that the client does not read
 	quietForDrain  = time.Second      // without a client request, before Drain says that we may stop
 	drainLimit     = 10 * time.Second // after which Drain says so anyway
-	readersPerUDP  = 2                // goroutines that read one UDP socket
 	maxUDPReceived = 4096             // bytes of a UDP query; a longer one is cut, and with that malformed
 )
 
@@ -41,6 +41,10 @@ type Options struct {
 	// LastRequest.
 	Listen []string
 
+	// Readers is how many threads read each address over UDP, with a socket each. Zero means one for each processor.
+	// Networks that cannot share an address among sockets (those of labs) have one in any case.
+	Readers int
+
 	Logger     *slog.Logger          // nil discards
 	Events     *event.Ring           // nil: nobody listens
 	Registerer prometheus.Registerer // nil: metrics are kept but not exported
@@ -56,6 +60,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Net == nil {
 		o.Net = underlay.Host{}
+	}
+	if o.Readers <= 0 {
+		o.Readers = runtime.NumCPU()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -19,15 +19,15 @@ type socket struct {
 	addr    netip.Addr // as asked for
 	anycast bool
 	tcp     net.Listener
-	udp     net.PacketConn
+	udp     []net.PacketConn
 }
 
 func (k *socket) close() {
 	if k.tcp != nil {
 		k.tcp.Close()
 	}
-	if k.udp != nil {
-		k.udp.Close()
+	for _, c := range k.udp {
+		c.Close()
 	}
 }
 
@@ -83,18 +83,18 @@ func (s *Server) serve(ctx context.Context, sockets []*socket, real []string) er
 	defer cancel(nil)
 	conns := newConns(s.metrics)
 	var all sync.WaitGroup
-	run := func(serve func(context.Context, *socket) error, k *socket) {
+	run := func(serve func() error) {
 		all.Go(func() {
-			if err := serve(ctx, k); err != nil && ctx.Err() == nil {
+			if err := serve(); err != nil && ctx.Err() == nil {
 				cancel(err)
 			}
 		})
 	}
 	for _, k := range sockets {
-		for range readersPerUDP {
-			run(s.serveUDP, k)
+		for _, c := range k.udp {
+			run(func() error { return s.serveSocket(ctx, k, c) })
 		}
-		run(func(ctx context.Context, k *socket) error { return s.serveTCP(ctx, k, conns) }, k)
+		run(func() error { return s.serveTCP(ctx, k, conns) })
 	}
 	s.o.Logger.Info("dnsd listens", "addresses", real)
 	s.event("ready", "all sockets listen")
@@ -129,7 +129,7 @@ func (s *Server) open(ctx context.Context, address string) (*socket, error) {
 		if want.Port() == 0 {
 			udp = netip.AddrPortFrom(want.Addr(), portOf(k.tcp.Addr())).String()
 		}
-		if k.udp, err = s.o.Net.ListenPacket(ctx, "udp", udp); err == nil {
+		if k.udp, err = s.listenUDP(ctx, udp); err == nil {
 			return k, nil
 		}
 		k.close()

@@ -26,8 +26,8 @@ type Server struct {
 	o       Options
 	metrics *metrics
 	state   atomic.Pointer[state] // nil before the first Apply
-	last    atomic.Int64          // LastRequest in nanoseconds since 1970; 0: none yet
-	clients atomic.Uint64
+	tcp     *counters             // of all connections
+	bodies
 
 	mu      sync.Mutex   // guards the following and the stores to state
 	running []string     // what Run listens on; nil before Run
@@ -51,7 +51,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{o: o, metrics: m}, nil
+	return &Server{o: o, metrics: m, tcp: m.newCounters(), bodies: newBodies(identity(o.POP, o.Node))}, nil
 }
 
 // Apply replaces the whole configuration, or, with an error that names every bad zone and host, nothing. The addresses
@@ -70,8 +70,13 @@ func (s *Server) Apply(c Config) error {
 	if s.running != nil && s.o.Listen == nil && !slices.Equal(s.running, next.listen) {
 		return fmt.Errorf("dnsd listens on %v, the new configuration says %v; restart this node to move it", s.running, next.listen)
 	}
+	var old *index
+	if now := s.state.Load(); now != nil {
+		old = now.config.index
+	}
+	next.index = newIndex(next.zones, old, s.metrics.zoneNo.number)
 	s.state.Store(&state{next, next.steering.Health(s.view, nil)})
-	s.metrics.zones.Set(float64(next.zones.Len()))
+	s.metrics.served.Set(float64(next.zones.Len()))
 	return nil
 }
 
@@ -113,14 +118,28 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // LastRequest is when a client last asked on an anycast address; health probes (class CH) do not count. Zero: never.
 func (s *Server) LastRequest() time.Time {
-	if ns := s.last.Load(); ns != 0 {
-		return time.Unix(0, ns)
+	last := int64(0)
+	for _, c := range s.metrics.readers() {
+		last = max(last, c.last.Load())
 	}
-	return time.Time{}
+	if last == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, last)
 }
 
 // Requests is how often clients have asked on an anycast address, counted as for LastRequest.
-func (s *Server) Requests() uint64 { return s.clients.Load() }
+func (s *Server) Requests() uint64 {
+	return s.metrics.sum(func(c *counters) *atomic.Uint64 { return &c.clients })
+}
+
+// identity is "POP/NODE", or as much of it as we have.
+func identity(pop, node string) string {
+	if pop == "" || node == "" {
+		return pop + node
+	}
+	return pop + "/" + node
+}
 
 func (s *Server) event(state, cause string) {
 	s.o.Events.Add(event.Event{Node: s.o.Node, Kind: event.Process, Subject: "dnsd", State: state, Cause: cause})

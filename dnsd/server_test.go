@@ -291,7 +291,7 @@ func TestDrainWaitsForQuiet(t *testing.T) {
 		var feeder sync.WaitGroup
 		feeder.Go(func() {
 			for range 5 {
-				s.answer(packet, asker{anycast: true})
+				answerOne(s, packet, asker{anycast: true})
 				time.Sleep(500 * time.Millisecond)
 			}
 		})
@@ -315,11 +315,11 @@ func TestDrainEndsAnyway(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		packet, _ := query("www.shop.example.", dns.TypeA).Pack()
-		s.answer(packet, asker{anycast: true})
+		answerOne(s, packet, asker{anycast: true})
 		var feeder sync.WaitGroup
 		feeder.Go(func() {
 			for ctx.Err() == nil {
-				s.answer(packet, asker{anycast: true})
+				answerOne(s, packet, asker{anycast: true})
 				time.Sleep(100 * time.Millisecond)
 			}
 		})

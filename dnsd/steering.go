@@ -5,6 +5,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/catchment-net/catchment/dnsd/steer"
 	"github.com/catchment-net/catchment/dnsd/zone"
 )
 
@@ -15,6 +16,7 @@ type steering struct {
 	client   netip.Addr // of the ECS option; not valid: none, or it asks not to be used
 	resolver netip.Addr
 	bits     uint8 // the longest scope that a decision had
+	chosen   int   // the metrics' number of the last decision; 0: none
 }
 
 var _ zone.Steerer = (*steering)(nil)
@@ -26,19 +28,35 @@ func (st *steering) Steer(host, owner string, qtype uint16) []dns.RR {
 	if p == nil {
 		return nil
 	}
-	addr := st.client
-	if !addr.IsValid() {
-		addr = st.resolver
-	}
 	family := 4
 	if qtype == dns.TypeAAAA {
 		family = 6
 	}
-	set, bits := p.Pick(addr, family, st.state.health)
+	set, bits := p.Pick(st.addr(), family, st.state.health)
 	st.bits = max(st.bits, bits)
-	st.server.metrics.steeredTo(p.Name(set), p.Own())
+	st.chosen = st.server.metrics.popNo.number(label(p, set))
 	addrs, cname := p.Answer(set, family, st.state.health)
 	return records(addrs, cname, dns.RR_Header{Name: owner, Rrtype: qtype, Class: dns.ClassINET, Ttl: p.TTL()})
+}
+
+// addr is who is steered: the client if he names himself, else his resolver.
+func (st *steering) addr() netip.Addr {
+	if st.client.IsValid() {
+		return st.client
+	}
+	return st.resolver
+}
+
+// label is what a decision counts as.
+func label(p *steer.Policy, set steer.SetID) string {
+	switch name := p.Name(set); {
+	case name == "":
+		return "none"
+	case p.Own():
+		return "target"
+	default:
+		return name
+	}
 }
 
 // records puts an answer under a header.

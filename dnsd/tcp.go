@@ -47,7 +47,8 @@ func (s *Server) serveTCP(ctx context.Context, k *socket, conns *conns) error {
 // together. A whole query must arrive within IdleTimeout, so that a client who drips bytes holds no connection longer.
 func (s *Server) serveConn(t *tcpConn, from asker) {
 	in, out := bufio.NewReader(t.Conn), bufio.NewWriter(t.Conn)
-	var packet []byte
+	w := s.newWorker(s.tcp)
+	var packet, answer []byte
 	for range MaxPipelined {
 		if t.SetReadDeadline(time.Now().Add(IdleTimeout)) != nil { // closed already
 			return
@@ -56,9 +57,9 @@ func (s *Server) serveConn(t *tcpConn, from asker) {
 		if packet, err = readFramed(in, packet); err != nil {
 			break
 		}
-		t.used.Store(s.o.Now().UnixNano())
-		answer := s.answer(packet, from)
-		if answer == nil { // no query at all: there is no sense in going on
+		w.now = s.o.Now()
+		t.used.Store(w.now.UnixNano())
+		if answer = w.answer(packet, answer[:0], from); answer == nil { // no query at all: there is no sense in going on
 			break
 		}
 		if t.SetWriteDeadline(time.Now().Add(WriteTimeout)) != nil || writeFramed(out, answer) != nil {

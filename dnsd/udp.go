@@ -22,11 +22,11 @@ type packets interface {
 	read(buf []byte) (n int, from netip.Addr, answer func([]byte) error, err error)
 }
 
-// serveUDP answers until the socket is closed. A read error that is not the end (an ICMP error of an earlier answer)
+// serveUDP answers one packet after the other on a socket of any kind, until the socket is closed. A read error that is not the end (an ICMP error of an earlier answer)
 // costs a pause only.
-func (s *Server) serveUDP(ctx context.Context, k *socket) error {
-	p := openPackets(k)
-	buf := make([]byte, maxUDPReceived)
+func (s *Server) serveUDP(ctx context.Context, k *socket, c net.PacketConn) error {
+	p, w := openPackets(k, c), s.newWorker(s.metrics.newCounters())
+	buf, out := make([]byte, maxUDPReceived), make([]byte, 0, PayloadSize)
 	for {
 		n, from, write, err := p.read(buf)
 		switch {
@@ -42,24 +42,25 @@ func (s *Server) serveUDP(ctx context.Context, k *socket) error {
 			}
 			continue
 		}
-		if out := s.answer(buf[:n], asker{addr: from, anycast: k.anycast}); out != nil {
-			if err := write(out); err != nil && ctx.Err() == nil {
+		w.now = s.o.Now()
+		if answer := w.answer(buf[:n], out, asker{addr: from, anycast: k.anycast}); answer != nil {
+			if err := write(answer); err != nil && ctx.Err() == nil {
 				s.o.Logger.Debug("udp write failed", "address", k.addr, "client", from, "error", err)
 			}
 		}
 	}
 }
 
-func openPackets(k *socket) packets {
-	c, ok := k.udp.(*net.UDPConn)
+func openPackets(k *socket, conn net.PacketConn) packets {
+	c, ok := conn.(*net.UDPConn)
 	if !ok || !k.addr.IsUnspecified() {
-		return bound{k.udp}
+		return bound{conn}
 	}
 	// As miekg/dns does for its own sockets: each call fails on the other family's socket, and one success is enough.
 	err4 := ipv4.NewPacketConn(c).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
 	err6 := ipv6.NewPacketConn(c).SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
 	if err4 != nil && err6 != nil {
-		return bound{k.udp}
+		return bound{conn}
 	}
 	return wildcard{c}
 }

@@ -26,69 +26,67 @@ const (
 	maxLabel     = 63
 )
 
-// Query is one parsed query.
+// Query is one parsed query. Its slices are parts of the packet.
 type Query struct {
 	ID     uint16
-	Opcode int
+	Opcode uint8
 	RD, CD bool
-	Name   string // as written by the client, in presentation form
+	Name   []byte // as the client wrote it, in wire form with the root's byte at its end; read only
 	Type   uint16
 	Class  uint16
 	Asked  bool // Name, Type and Class were read
-	EDNS   *EDNS
+	EDNS   EDNS
 	TSIG   bool // the last record is a TSIG (RFC 8945), which we do not check
 }
 
-// Parse reads a packet. With ErrFormat and ErrNotImpl the query holds as much as could be read, for the answer.
-func Parse(packet []byte) (Query, error) {
+// Parse reads a packet into q, whatever was in it before, and allocates nothing. With ErrFormat and ErrNotImpl the query
+// holds as much as could be read, for the answer.
+func (q *Query) Parse(packet []byte) error {
+	*q = Query{}
 	if len(packet) < headerSize || packet[2]&0x80 != 0 {
-		return Query{}, ErrDrop
+		return ErrDrop
 	}
-	q := Query{
-		ID: binary.BigEndian.Uint16(packet), Opcode: int(packet[2] >> 3 & 0xf), RD: packet[2]&1 != 0, CD: packet[3]&0x10 != 0,
-	}
+	q.ID, q.Opcode = binary.BigEndian.Uint16(packet), packet[2]>>3&0xf
+	q.RD, q.CD = packet[2]&1 != 0, packet[3]&0x10 != 0
 	if q.Opcode != dns.OpcodeQuery {
-		return q, ErrNotImpl
+		return ErrNotImpl
 	}
 	count := func(at int) int { return int(binary.BigEndian.Uint16(packet[at:])) }
-	if count(4) == 0 { // RFC 9619; an OPT is answered with one all the same (RFC 6891 §6.1.1)
-		if r := (reader{packet: packet, at: headerSize}); count(6)+count(8) == 0 {
-			_ = q.additional(&r, count(10))
+	r := reader{packet: packet, at: headerSize}
+	switch count(4) {
+	case 0: // RFC 9619, but for a client that wants a cookie and nothing else (RFC 7873 §5.4)
+		if count(6)+count(8) != 0 || q.additional(&r, count(10)) != nil || q.EDNS.Cookie == nil {
+			return ErrFormat // an OPT is answered with one all the same (RFC 6891 §6.1.1)
 		}
-		return q, ErrFormat
+		return nil
+	case 1:
+	default:
+		return ErrFormat
 	}
-	if count(4) != 1 {
-		return q, ErrFormat
-	}
-	at, err := q.question(packet)
-	if err != nil {
-		return q, err
+	if !q.question(&r) {
+		return ErrFormat
 	}
 	authority := count(8)
 	if count(6) != 0 || authority != 0 && (q.Type != dns.TypeIXFR || authority != 1) { // RFC 1995 §3
-		return q, ErrFormat
+		return ErrFormat
 	}
-	r := reader{packet: packet, at: at}
 	for range authority {
 		if _, ok := r.record(); !ok {
-			return q, ErrFormat
+			return ErrFormat
 		}
 	}
-	return q, q.additional(&r, count(10))
+	return q.additional(&r, count(10))
 }
 
-func (q *Query) question(packet []byte) (int, error) {
-	r := reader{packet: packet, at: headerSize}
-	if !r.plainName() || len(packet)-r.at < 4 {
-		return 0, ErrFormat
+func (q *Query) question(r *reader) bool {
+	start := r.at
+	if !r.plainName() || len(r.packet)-r.at < 4 {
+		return false
 	}
-	name, _, err := dns.UnpackDomainName(packet[:r.at], headerSize)
-	if err != nil {
-		return 0, ErrFormat
-	}
-	q.Name, q.Asked = name, true
-	q.Type, q.Class = binary.BigEndian.Uint16(packet[r.at:]), binary.BigEndian.Uint16(packet[r.at+2:])
-	return r.at + 4, nil
+	q.Name, q.Asked = r.packet[start:r.at:r.at], true
+	q.Type, q.Class = binary.BigEndian.Uint16(r.packet[r.at:]), binary.BigEndian.Uint16(r.packet[r.at+2:])
+	r.at += 4
+	return true
 }
 
 // additional reads the OPT record, of which there may be one (RFC 6891 §6.1.1), and notes a TSIG at the end.
@@ -100,12 +98,11 @@ func (q *Query) additional(r *reader, n int) error {
 		}
 		switch rr.kind {
 		case dns.TypeOPT:
-			if q.EDNS != nil || !rr.root {
-				q.EDNS = nil // which of them would we answer?
+			if q.EDNS.Present || !rr.root {
+				q.EDNS = EDNS{} // which of them would we answer?
 				return ErrFormat
 			}
-			var err error
-			if q.EDNS, err = readEDNS(rr); err != nil {
+			if err := q.EDNS.read(rr); err != nil {
 				return err
 			}
 		case dns.TypeTSIG:

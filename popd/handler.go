@@ -18,7 +18,7 @@ import (
 // public answers clients.
 func (s *Server) public(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
-		w.Header().Set("Connection", "close")
+		w.Header().Set("Connection", "close") // for HTTP/2; the loop says it by itself
 	}
 	if r.URL.Path == topology.HealthPath {
 		s.health(w, r)

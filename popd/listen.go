@@ -93,9 +93,6 @@ func (s *Server) listen(ctx context.Context, a addresses) (public, internal []ne
 		if err != nil {
 			return public, internal, err
 		}
-		if s.o.ServerTLS != nil {
-			l = tls.NewListener(l, internalTLS(s.o.ServerTLS))
-		}
 		internal = append(internal, l)
 	}
 	return public, internal, nil

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,6 +22,7 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
+	"github.com/catchment-net/catchment/popd/h1"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 )
@@ -36,6 +36,7 @@ type Server struct {
 	marks   *flight.Marks
 	up      *upstream.Client
 	metrics *metrics
+	loop    *h1.Server
 
 	config   atomic.Pointer[config] // nil before the first Apply
 	view     atomic.Pointer[health.View]
@@ -64,6 +65,13 @@ func New(o Options) (*Server, error) {
 		marks:   flight.NewMarks(flight.DefaultMarks),
 	}
 	if s.metrics, err = newMetrics(o.Registerer, s); err != nil {
+		return nil, err
+	}
+	s.loop, err = h1.New(h1.Options{
+		Header: readHeaderTimeout, Idle: idleTimeout, Stall: o.Stall, HeaderBytes: maxHeaderBytes,
+		Logger: o.Logger, Registerer: o.Registerer, Now: o.Now,
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.up, err = upstream.New(upstream.Options{
@@ -129,36 +137,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.up.CloseIdle()
 	defer s.flights.Close()
 
-	pub := s.httpServer(s.public)
-	in := s.httpServer(s.internal)
-	pub.BaseContext = func(l net.Listener) context.Context {
-		return context.WithValue(ctx, anycastKey{}, listens.isAnycast(public, l))
-	}
-	in.BaseContext = func(net.Listener) context.Context { return context.WithValue(ctx, internalKey{}, true) }
-	failed := make(chan error, len(public)+len(internal))
-	var wg sync.WaitGroup
-	serve := func(h *http.Server, l net.Listener) {
-		wg.Go(func() {
-			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve on %q: %w", l.Addr(), err)
-			}
-		})
-	}
-	for _, l := range public {
-		serve(pub, l)
-	}
-	for _, l := range internal {
-		serve(in, l)
-	}
 	s.ready(append(append([]net.Listener(nil), public...), internal...))
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	// Close reports errors of connections that the peer has closed first; there is nothing to do about them.
-	_ = pub.Close()
-	_ = in.Close()
-	wg.Wait()
+	err = s.loop.Run(ctx, s.bindings(listens, public, internal))
 	s.o.Events.Add(event.Event{Kind: event.Process, Subject: "popd", State: "stopped"})
 	return err
 }
@@ -199,21 +179,32 @@ func (s *Server) ready(all []net.Listener) {
 	}
 }
 
-func (s *Server) httpServer(h http.HandlerFunc) *http.Server {
-	return &http.Server{
-		Handler:                      h,
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeaderBytes,
-		ErrorLog:                     slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
+// bindings say what is served where.
+func (s *Server) bindings(a addresses, public, internal []net.Listener) []h1.Binding {
+	var all []h1.Binding
+	for _, l := range public {
+		anycast := a.isAnycast(public, l)
+		all = append(all, h1.Binding{Listener: l, Handler: http.HandlerFunc(s.public), With: func(ctx context.Context) context.Context {
+			return context.WithValue(ctx, anycastKey{}, anycast)
+		}})
 	}
+	for _, l := range internal {
+		b := h1.Binding{Listener: l, Handler: http.HandlerFunc(s.internal), With: func(ctx context.Context) context.Context {
+			return context.WithValue(ctx, internalKey{}, true)
+		}}
+		if s.o.ServerTLS != nil {
+			b.TLS = internalTLS(s.o.ServerTLS)
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 // Drain says "draining" on the health endpoint and asks clients to close their connections, while every request is
 // still answered. It returns nil when none has come for a second and none is under way, or ctx's error. The Server stays
 // draining until Undrain.
 func (s *Server) Drain(ctx context.Context) error {
+	s.loop.SetDraining(true)
 	if !s.draining.Swap(true) {
 		s.o.Events.Add(event.Event{Kind: event.Process, Subject: "popd", State: "draining"})
 	}
@@ -236,6 +227,7 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // Undrain takes a Drain back.
 func (s *Server) Undrain() {
+	s.loop.SetDraining(false)
 	if s.draining.Swap(false) {
 		s.o.Events.Add(event.Event{Kind: event.Process, Subject: "popd", State: "ready", Cause: "undrained"})
 	}

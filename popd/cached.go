@@ -7,34 +7,63 @@ import (
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/popd/store/mem"
+	"github.com/catchment-net/catchment/purge"
 )
 
 // maxRejoins is how often a request may join a flight only to learn that its answer is another variant's.
 const maxRejoins = 3
 
+// lookup is the stored answer to a request, which must be released, or what the URL's stored answers differ by.
+func (s *Server) lookup(a *ask) (e mem.View, vary []string) {
+	e, vary = s.store.Get(a.primary, a.selects)
+	if !e.OK() || s.o.Purges == nil {
+		return e, vary
+	}
+	head := s.o.Purges.Head()
+	switch s.o.Purges.Check(e.Stamp(), purge.URLTag(a.primary), e.Tags()) {
+	case purge.Current:
+		e.Raise(head)
+	case purge.Hard:
+		s.store.RemoveEntry(e)
+		e.Release()
+		return mem.View{}, nil
+	}
+	return e, vary
+}
+
+// generation is the stamp of an answer that is asked for now.
+func (s *Server) generation() uint64 {
+	if s.o.Purges == nil {
+		return 0
+	}
+	return s.o.Purges.Head()
+}
+
 // cached answers a GET or HEAD from the store or through a flight.
 func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
-	e, other := s.store.Get(a.primary, a.matches)
+	e, vary := s.lookup(a)
+	defer e.Release()
 	fwd := "uri-miss"
 	switch {
-	case e != nil:
+	case e.OK():
 		now := s.now()
-		switch e.Policy.Use(now, a.wish) {
+		vary = e.Vary()
+		switch e.Policy().Use(now, a.wish) {
 		case fresh.Fresh:
 			s.metrics.requests.WithLabelValues("hit").Inc()
 			s.serveStored(w, r, e, now)
 			return
 		case fresh.Refresh:
 			s.metrics.requests.WithLabelValues("stale").Inc()
-			s.flights.Background(key.Variant(a.primary, e.Vary, a.header), a.primary, s.fetch(a, e))
+			s.flights.Background(key.Variant(a.primary, vary, a.header), a.primary, s.generation(), s.fetch(a))
 			s.serveStored(w, r, e, now)
 			return
 		}
 		fwd = "stale"
-		if e.Policy.Use(now, fresh.Wish{}) != fresh.Revalidate {
+		if e.Policy().Use(now, fresh.Wish{}) != fresh.Revalidate {
 			fwd = "request" // it is the client's wish that keeps it from being used
 		}
-	case other != nil:
+	case vary != nil:
 		fwd = "vary-miss"
 	}
 	switch {
@@ -44,26 +73,20 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 		s.head(w, r, a, fwd, e)
 	default:
 		s.metrics.requests.WithLabelValues("miss").Inc()
-		s.miss(w, r, a, fwd, e, other)
+		s.miss(w, r, a, fwd, vary)
 	}
 }
 
-// miss takes a seat in a flight, and after answers that are another's in the next one.
-func (s *Server) miss(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale, other *mem.Entry) {
-	var vary []string
-	switch {
-	case stale != nil:
-		vary = stale.Vary
-	case other != nil:
-		vary = other.Vary
-	}
+// miss takes a seat in a flight, and after answers that are another's in the next one. vary is by what the stored
+// answers of the URL differ.
+func (s *Server) miss(w http.ResponseWriter, r *http.Request, a *ask, fwd string, vary []string) {
 	alone := s.marks.Has(a.primary, s.o.Now())
 	for try := 0; ; try++ {
 		var seat *flight.Seat[*answer]
-		if fetch := s.fetch(a, stale); alone || try == maxRejoins || unkeyed(a.shareable(), vary) {
-			seat = s.flights.Alone(a.primary, fetch)
+		if alone || try == maxRejoins || unkeyed(a.shareable(), vary) {
+			seat = s.flights.Alone(a.primary, s.fetch(a))
 		} else {
-			seat = s.flights.Join(key.Variant(a.primary, vary, a.header), a.primary, fetch)
+			seat = s.flights.Join(key.Variant(a.primary, vary, a.header), a.primary, s.generation(), s.fetch(a))
 		}
 		next, done := s.ride(w, r, a, seat, fwd)
 		if done {

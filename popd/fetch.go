@@ -14,6 +14,7 @@ import (
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
+	"github.com/catchment-net/catchment/purge"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -33,53 +34,57 @@ type answer struct {
 	detail    string // why it is not stored, or why it is stale
 }
 
-// result is a flight's result over a stored entry.
-func (e storedAnswer) result(fwdStatus int, detail string) flight.Result[*answer] {
+// storedResult is a flight's result over a stored entry, whose pin it takes over.
+func (s *Server) storedResult(a *ask, e mem.View, header http.Header, fwdStatus int, detail string) flight.Result[*answer] {
+	vary := e.Vary()
 	return flight.Result[*answer]{
 		Value: &answer{
-			status: e.Status, header: e.Header, shared: e.Header, length: e.Length, variant: e.Variant, vary: e.Vary, policy: e.Policy,
-			storable: true, stored: true, fwdStatus: fwdStatus, detail: detail,
+			status: e.Status(), header: header, shared: header, length: e.Length(), variant: key.Variant(a.primary, vary, a.header),
+			vary: vary, policy: e.Policy(), storable: true, stored: true, fwdStatus: fwdStatus, detail: detail,
 		},
-		Shared: true, Chunks: e.Body, Length: e.Length,
+		Shared: true, View: e, Length: e.Length(),
 	}
 }
 
-// storedAnswer gives an entry its result method.
-type storedAnswer struct{ *mem.Entry }
-
-// fetch asks upstream on behalf of a; stale, if not nil, is what we have and may only be validated. It runs in the
-// flight's goroutine and must not touch the client's request.
-func (s *Server) fetch(a *ask, stale *mem.Entry) flight.Fetch[*answer] {
+// fetch asks upstream on behalf of a. What is stored and stale is validated; what the flight before this one has stored
+// since a looked is the answer. It runs in the flight's goroutine and must not touch the client's request.
+func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 	return func(ctx context.Context) (flight.Result[*answer], error) {
-		// The flight before this one may have stored its answer after we looked.
-		if e, _ := s.store.Get(a.primary, a.matches); e != nil && e != stale {
-			if e.Policy.Use(s.now(), a.wish) == fresh.Fresh {
-				return storedAnswer{e}.result(0, ""), nil
-			}
-			stale = e
+		stamp := s.generation()
+		stale, _ := s.lookup(a)
+		if stale.OK() && stale.Policy().Use(s.now(), a.wish) == fresh.Fresh {
+			return s.storedResult(a, stale, stale.Fields(), 0, ""), nil
 		}
-		resp, err := s.askUpstream(ctx, a, stale)
-		if stale != nil && (err != nil || fresh.IsError(resp.StatusCode)) && stale.Policy.UsableOnError(s.now(), a.wish) {
-			if err != nil {
-				return storedAnswer{stale}.result(0, "stale-if-error"), nil
-			}
-			_ = resp.Body.Close() // its content is not used
-			return storedAnswer{stale}.result(resp.StatusCode, "stale-if-error"), nil
+		var header http.Header // of what is stored; nil if there is nothing
+		if stale.OK() {
+			header = stale.Fields()
 		}
-		if err != nil {
+		resp, err := s.askUpstream(ctx, a, header)
+		status := 0
+		if err == nil {
+			status = resp.StatusCode
+		}
+		switch {
+		case stale.OK() && (err != nil || fresh.IsError(status)) && stale.Policy().UsableOnError(s.now(), a.wish):
+			if err == nil {
+				_ = resp.Body.Close() // its content is not used
+			}
+			return s.storedResult(a, stale, header, status, "stale-if-error"), nil
+		case err != nil:
+			stale.Release()
 			return flight.Result[*answer]{}, err
-		}
-		if resp.StatusCode == http.StatusNotModified && stale != nil {
+		case status == http.StatusNotModified && stale.OK():
 			_ = resp.Body.Close() // a 304 has none
-			return s.validated(a, stale, resp)
+			return s.validated(a, stale, header, stamp, resp), nil
 		}
-		return s.received(a, resp), nil
+		stale.Release()
+		return s.received(a, stamp, resp), nil
 	}
 }
 
-// askUpstream sends the request that may be shared, with validators if there is something to validate. An upstream
-// that confirms another answer than the one we hold is asked again without.
-func (s *Server) askUpstream(ctx context.Context, a *ask, stale *mem.Entry) (*upstream.Answer, error) {
+// askUpstream sends the request that may be shared, with validators if there is something to validate: stale is its
+// header. An upstream that confirms another answer than the one we hold is asked again without.
+func (s *Server) askUpstream(ctx context.Context, a *ask, stale http.Header) (*upstream.Answer, error) {
 	req := upstream.Request{
 		Method: http.MethodGet, URL: a.url, Header: a.shareable(), Origins: a.site.Origins,
 		Shields: s.shields(a), OriginHost: a.site == a.c.any, Early: a.early, Wish: a.wish.Field(),
@@ -87,10 +92,10 @@ func (s *Server) askUpstream(ctx context.Context, a *ask, stale *mem.Entry) (*up
 	plain := req.Header
 	if stale != nil {
 		req.Header = plain.Clone()
-		maps.Copy(req.Header, fresh.Validators(stale.Header))
+		maps.Copy(req.Header, fresh.Validators(stale))
 	}
 	resp, err := s.countUpstream(s.up.Do(ctx, req))
-	if err == nil && resp.StatusCode == http.StatusNotModified && (stale == nil || !fresh.Validates(resp.Header, stale.Header)) {
+	if err == nil && resp.StatusCode == http.StatusNotModified && (stale == nil || !fresh.Validates(resp.Header, stale)) {
 		_ = resp.Body.Close() // a 304 has none
 		req.Header = plain
 		return s.countUpstream(s.up.Do(ctx, req))
@@ -106,33 +111,37 @@ func (s *Server) shields(a *ask) []*topology.Node {
 	return upstream.Shields(a.c.topology, a.c.node.POP, s.view.Load(), a.primary)
 }
 
-// validated is the stored answer with the fields of a 304 (RFC 9111 §4.3.4).
-func (s *Server) validated(a *ask, stale *mem.Entry, resp *upstream.Answer) (flight.Result[*answer], error) {
+// validated is the stored answer with the fields of a 304 (RFC 9111 §4.3.4). It takes stale's pin over.
+func (s *Server) validated(a *ask, stale mem.View, stored http.Header, stamp uint64, resp *upstream.Answer) flight.Result[*answer] {
 	x := s.exchange(a, resp)
-	x.Response, x.Status = fresh.Merge(stale.Header, cleaned(resp.Header)), stale.Status
+	x.Response, x.Status = fresh.Merge(stored, cleaned(resp.Header)), stale.Status()
 	header := x.Response
 	if age, ok := resp.Header["Age"]; ok { // it is the 304's, and not part of what is stored
 		x.Response = maps.Clone(header)
 		x.Response["Age"] = age
 	}
-	e := *stale
-	e.Header, e.Policy = fresh.Shared(header), fresh.NewPolicy(x, a.rule)
-	r := storedAnswer{&e}.result(resp.StatusCode, "")
-	r.Value.header = header
+	shared, policy := fresh.Shared(header), fresh.NewPolicy(x, a.rule)
+	r := s.storedResult(a, stale, shared, resp.StatusCode, "")
+	r.Value.header, r.Value.policy = header, policy
 	if ok, why := fresh.Storable(x, a.rule); !ok {
 		s.store.Remove(a.primary)
 		s.marks.Set(a.primary, s.o.Now().Add(hitForMiss))
 		r.Value.storable, r.Value.stored, r.Value.detail, r.Shared = false, false, why, false
-		return r, nil
+		return r
 	}
 	// Not before the flight has looked whether it was forgotten: an unsafe request may have come meanwhile.
-	r.Whole = func([][]byte, int64) { s.store.Put(&e) }
-	r.Shared = s.usable(e.Policy, resp)
-	return r, nil
+	r.Keep = func(*mem.Fill) error {
+		s.store.Update(stale, mem.Entry{
+			Primary: a.primary, Status: stale.Status(), Header: shared, Policy: policy, Tags: purgeTags(a, shared), Stamp: stamp,
+		})
+		return nil
+	}
+	r.Shared = s.usable(policy, resp)
+	return r
 }
 
 // received judges a full answer: whose it is, and whether it is kept.
-func (s *Server) received(a *ask, resp *upstream.Answer) flight.Result[*answer] {
+func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer) flight.Result[*answer] {
 	x := s.exchange(a, resp)
 	ans := &answer{
 		status: resp.StatusCode, header: cleaned(fresh.Header(resp.Header, resp.StatusCode, a.rule)), length: resp.ContentLength,
@@ -166,7 +175,7 @@ func (s *Server) received(a *ask, resp *upstream.Answer) flight.Result[*answer] 
 		s.marks.Set(a.primary, s.o.Now().Add(hitForMiss))
 	}
 	if ans.stored && (usable || worthKeeping(ans)) {
-		r.Whole = func(chunks [][]byte, length int64) { s.keep(a, ans, chunks, length) }
+		r.Keep = func(body *mem.Fill) error { return s.keep(a, ans, stamp, body) }
 	} else {
 		ans.stored = false
 	}
@@ -179,12 +188,21 @@ func worthKeeping(ans *answer) bool {
 }
 
 // keep stores an answer that has arrived whole.
-func (s *Server) keep(a *ask, ans *answer, chunks [][]byte, length int64) {
-	s.store.Put(&mem.Entry{
+func (s *Server) keep(a *ask, ans *answer, stamp uint64, body *mem.Fill) error {
+	return body.Commit(mem.Entry{
 		Primary: a.primary, Variant: ans.variant, Vary: ans.vary,
-		Status: ans.status, Header: ans.shared, Body: chunks, Length: length, Policy: ans.policy,
-		Tags: fresh.Tags(ans.shared),
+		Status: ans.status, Header: ans.shared, Policy: ans.policy, Tags: purgeTags(a, ans.shared), Stamp: stamp,
 	})
+}
+
+// purgeTags are the surrogate keys of an answer as purges name them.
+func purgeTags(a *ask, h http.Header) []purge.Tag {
+	names := fresh.Tags(h)
+	tags := make([]purge.Tag, len(names))
+	for i, name := range names {
+		tags[i] = purge.KeyTag(a.site.Name, name)
+	}
+	return tags
 }
 
 // mayVary reports whether the site lets answers differ by all of these fields.

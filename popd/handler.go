@@ -9,7 +9,6 @@ import (
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/key"
-	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
@@ -134,7 +133,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		h.State = health.Draining.String()
 	}
 	u := key.Canonical("http", r.Host, r.URL.EscapedPath(), "", site.Key{})
-	s.store.Get(u.Key(), func(*mem.Entry) bool { return false })
+	v, _ := s.store.Get(u.Key(), nil)
+	v.Release()
 	body, err := json.Marshal(h)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

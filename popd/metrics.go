@@ -41,13 +41,14 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, m.upstream, m.bytes,
-		gauge("popd_store_bytes", "Bytes of stored answers.", func() int64 { return s.store.Stats().Bytes }),
-		gauge("popd_store_limit_bytes", "Bytes of stored answers that are allowed.", func() int64 { return s.o.Memory }),
+		gauge("popd_store_bytes", "Bytes of answers, stored or on their way, with all that is needed to find them.", func() int64 { return s.store.Stats().Bytes }),
+		gauge("popd_store_limit_bytes", "The most that popd_store_bytes may be.", func() int64 { return s.store.Limit() }),
 		gauge("popd_store_entries", "Stored answers.", func() int64 { return s.store.Stats().Entries }),
 		gauge("popd_flights", "Requests to upstreams for answers that may be shared, under way.", func() int64 { return int64(s.flights.Stats().Flights) }),
 		gauge("popd_flights_limit", "Flights that are allowed.", func() int64 { return flight.DefaultFlights }),
-		gauge("popd_flight_bytes", "Bytes of answers on their way.", func() int64 { return s.flights.Stats().Buffered }),
-		gauge("popd_flight_limit_bytes", "Bytes of answers on their way that are allowed; beyond, they are not stored.", func() int64 { return s.o.Memory }),
+		gauge("popd_store_filling_bytes", "Bytes of answers on their way, part of popd_store_bytes and at most half of its limit.", func() int64 { return s.store.Stats().Filling }),
+		gauge("popd_windows_bytes", "Bytes of answers that pass without being stored.", func() int64 { return s.flights.Stats().Windows }),
+		gauge("popd_windows_limit_bytes", "The most that popd_windows_bytes may be, and 64 KiB for each such answer beyond.", func() int64 { return s.o.Memory / windowsShare }),
 		gauge("popd_unshareable_urls", "URLs remembered as not shareable.", func() int64 { return int64(s.marks.Len()) }),
 		gauge("popd_unshareable_urls_limit", "URLs remembered as not shareable that are allowed.", func() int64 { return flight.DefaultMarks }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -58,6 +59,10 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Name: "popd_store_evictions_total",
 			Help: "Stored answers dropped to make room.",
 		}, func() float64 { return float64(s.store.Stats().Evictions) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "popd_store_refused_total",
+			Help: "Answers not stored for want of room, or because their header was too large.",
+		}, func() float64 { return float64(s.store.Stats().Refused) }),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of popd: %w", err)

@@ -11,13 +11,14 @@ import (
 
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/purge"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
 // The defaults of Options and the fixed limits of a Server.
 const (
-	DefaultMemory    = 256 << 20        // bytes of stored answers
+	DefaultMemory    = 256 << 20        // bytes of answers, stored or on their way
 	DefaultMaxObject = 32 << 20         // bytes of one stored answer; never more than an eighth of the memory
 	DefaultConnect   = 2 * time.Second  // to open a connection to a shield or an origin
 	DefaultFirstByte = 10 * time.Second // from the request's end to the answer's header
@@ -27,6 +28,7 @@ const (
 	maxHeaderBytes    = 64 << 10         // of a request and of an upstream answer
 	readHeaderTimeout = 10 * time.Second // slowloris
 	idleTimeout       = 60 * time.Second // of a kept-alive client connection
+	windowsShare      = 16               // of the memory: for answers too large to be stored, as they pass
 	hitForMiss        = 2 * time.Minute  // how long a URL is remembered as not shareable
 	quietBeforeStop   = time.Second      // without a request, before Drain says that we may stop
 	signOfLife        = 200 * time.Millisecond
@@ -55,12 +57,15 @@ type Options struct {
 	// Insecure speaks plain HTTP between nodes when ServerTLS and ClientTLS are nil: loopback only.
 	Insecure bool
 
-	Memory    int64         // bytes of stored answers, a hard limit, and as many again on their way; 0 means DefaultMemory
+	Memory    int64         // bytes of answers, stored or on their way, with all that is needed to find them: a hard limit; 0 means DefaultMemory
 	MaxObject int64         // bytes; larger answers stream through unstored; 0 means DefaultMaxObject, at most Memory/8
 	Connect   time.Duration // 0 means DefaultConnect
 	FirstByte time.Duration // 0 means DefaultFirstByte
 	Silence   time.Duration // 0 means DefaultSilence
 	Stall     time.Duration // 0 means DefaultStall
+
+	// Purges says what has been purged: it is asked at each lookup. Nil: nothing ever is.
+	Purges *purge.Index
 
 	Logger     *slog.Logger          // nil discards
 	Events     *event.Ring           // nil: nobody listens

@@ -98,10 +98,10 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd str
 // head answers a HEAD that the store cannot answer. What upstream says of the answer that we hold, stale as it may be,
 // updates or ends it (RFC 9111 §4.3.5): so it is asked for as for all clients, and the client's own conditions are ours
 // to answer.
-func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale *mem.Entry) {
+func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale mem.View) {
 	s.metrics.requests.WithLabelValues("pass").Inc()
-	header, target := a.header, target(r)
-	mine := stale == nil || unkeyed(a.shareable(), stale.Vary)
+	header, target, stamp := a.header, target(r), s.generation()
+	mine := !stale.OK() || unkeyed(a.shareable(), stale.Vary())
 	if !mine {
 		header, target = a.shareable(), a.url.RequestURI()
 	}
@@ -111,27 +111,29 @@ func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 	}
 	defer resp.Body.Close()
 	if !mine && resp.StatusCode == http.StatusOK {
-		s.update(a, stale, resp)
+		s.update(a, stale, stamp, resp)
 	}
 	s.writePassed(w, r, resp, fwd, !mine)
 }
 
 // update takes the header of a HEAD's answer over into the stored answer, or drops that if it is outdated.
-func (s *Server) update(a *ask, stale *mem.Entry, resp *upstream.Answer) {
+func (s *Server) update(a *ask, stale mem.View, stamp uint64, resp *upstream.Answer) {
 	x := s.exchange(a, resp)
 	ok, _ := fresh.Storable(x, a.rule)
-	if !ok || !fresh.Updates(resp.Header, stale.Header, stale.Length) {
+	stored := stale.Fields()
+	if !ok || !fresh.Updates(resp.Header, stored, stale.Length()) {
 		s.forget(a.primary)
 		return
 	}
-	x.Response = fresh.Merge(stale.Header, cleaned(resp.Header.Clone()))
-	e := *stale
-	e.Header = fresh.Shared(x.Response)
+	x.Response = fresh.Merge(stored, cleaned(resp.Header.Clone()))
+	shared := fresh.Shared(x.Response)
 	if age, ok := resp.Header["Age"]; ok {
 		x.Response["Age"] = age
 	}
-	e.Policy = fresh.NewPolicy(x, a.rule)
-	s.store.Put(&e)
+	s.store.Update(stale, mem.Entry{
+		Primary: a.primary, Status: stale.Status(), Header: shared, Policy: fresh.NewPolicy(x, a.rule),
+		Tags: purgeTags(a, shared), Stamp: stamp,
+	})
 }
 
 // clientBody is the body of a client's request, which must not stand still: it holds an upstream connection.

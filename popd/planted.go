@@ -1,7 +1,10 @@
 package popd
 
 import (
+	"context"
+
 	"github.com/catchment-net/catchment/internal/fault"
+	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/site"
 )
 
@@ -21,4 +24,26 @@ func (s *Server) dropsDrained() bool {
 	}
 	v := s.view.Load()
 	return v != nil && v.Nodes[s.o.Node].Draining
+}
+
+// spoiled is a planted defect: a body of which the first byte is wrong.
+func spoiled(b flight.Body) flight.Body {
+	if !fault.Is(fault.WrongBody) {
+		return b
+	}
+	return &spoiledBody{Body: b}
+}
+
+type spoiledBody struct {
+	flight.Body
+	begun bool
+}
+
+func (b *spoiledBody) Next(ctx context.Context) ([]byte, error) {
+	p, err := b.Body.Next(ctx)
+	if len(p) > 0 && !b.begun {
+		b.begun = true
+		p = append([]byte{p[0] ^ 1}, p[1:]...)
+	}
+	return p, err
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
-	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 	"github.com/catchment-net/catchment/site"
 )
@@ -105,9 +104,9 @@ func mustPass(r *http.Request, a *ask) bool {
 	return r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "" || r.ContentLength != 0
 }
 
-// matches reports whether the stored answer is one to this request (RFC 9111 §4.1).
-func (a *ask) matches(e *mem.Entry) bool {
-	return key.Variant(a.primary, e.Vary, a.header) == e.Variant
+// selects is the key of the answer to this request among those that differ by the named fields (RFC 9111 §4.1).
+func (a *ask) selects(names []byte) key.Key {
+	return key.Variant(a.primary, strings.Split(string(names), ","), a.header)
 }
 
 // untrusted are fields by which origins let themselves be told another URL, host or client than the request's own: the

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/catchment-net/catchment/internal/fault"
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/store/mem"
@@ -16,17 +15,16 @@ import (
 )
 
 // serveStored answers from a stored entry.
-func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e *mem.Entry, now fresh.Instant) {
-	chunks := e.Body
-	if fault.Is(fault.WrongBody) && len(chunks) > 0 {
-		first := append([]byte(nil), chunks[0]...)
-		first[0] ^= 1
-		chunks = append([][]byte{first}, chunks[1:]...)
-	}
-	s.writeHeader(w, r, e.Header, outcome{
-		status: e.Status, length: e.Length, age: e.Policy.Age(now), aged: true, conditional: true,
-		member: s.member(detailed(r, "", "hit", "ttl="+seconds(e.Policy.TTL(now)))...),
-	}, func() { s.writeBody(w, r, flight.Stored(chunks)) })
+func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e mem.View, now fresh.Instant) {
+	policy := e.Policy()
+	s.writeHeader(w, r, e.Fields(), outcome{
+		status: e.Status(), length: e.Length(), age: policy.Age(now), aged: true, conditional: true,
+		member: s.member(detailed(r, "", "hit", "ttl="+seconds(policy.TTL(now)))...),
+	}, func() {
+		body := flight.Stored(e)
+		defer body.Close()
+		s.writeBody(w, r, spoiled(body))
+	})
 }
 
 // serveFlight answers from a flight and reports whether the client wanted the body, rather than a 304.

@@ -57,11 +57,13 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	windows := o.Memory / windowsShare
+	store := mem.New(mem.Options{Limit: o.Memory - windows})
 	s := &Server{
 		o:       o,
 		start:   o.Now(),
-		store:   mem.New(mem.Options{Limit: o.Memory}),
-		flights: flight.NewGroup[*answer](flight.Options{MaxObject: o.MaxObject, MaxBuffered: o.Memory}),
+		store:   store,
+		flights: flight.NewGroup[*answer](flight.Options{Store: store, MaxObject: o.MaxObject, MaxWindows: windows}),
 		marks:   flight.NewMarks(flight.DefaultMarks),
 	}
 	if s.metrics, err = newMetrics(o.Registerer, s); err != nil {

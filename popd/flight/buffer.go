@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/catchment-net/catchment/popd/store/mem"
 )
 
-// Sizes of the chunks that a body is kept in, in bytes.
+// Sizes, in bytes.
 const (
-	minChunk = 4 << 10
-	maxChunk = 64 << 10
+	maxChunk = 64 << 10 // of a window's chunks
+	window   = 1 << 20  // of a body that is not stored, between its fastest reader and upstream
+
+	// A body that nobody reads any more is fetched to its end, for the store, if no more than this is missing: the
+	// connection stays in use, and the next client finds a hit.
+	smallRest = 64 << 10
+	largeRest = 5 // a fifth of the body
 )
 
 // errBehind ends a reader that a window has moved past.
@@ -29,53 +35,55 @@ type Body interface {
 	Close()
 }
 
-// buffer holds a body while it arrives and lets many read it.
+// chunk is a run of bytes of a body. Those in a Fill's memory must stay there while anybody reads them.
+type chunk struct {
+	data   []byte // grows within its capacity
+	filled bool   // its memory is the Fill's, not the Go heap's
+	users  int    // readers who hold a part of it
+}
+
+// buffer holds a body while it arrives and lets many read it. The bytes lie in a Fill, from where they become an entry
+// of the store without being copied. A body that is too long for that, or finds no room there, goes on through a window
+// on the Go heap, which moves with its fastest reader.
 type buffer struct {
-	limit    int64
+	limit    int64 // bytes of a body that may become an entry
 	pool     *pool
+	fill     *mem.Fill     // for the writer; guarded by mu once over is set
+	view     mem.View      // of an answer that is stored already; set by the writer before any seat asks for a body
 	ended    chan struct{} // closed by end
 	progress chan struct{} // a token for the writer: a reader moved or left; capacity 1
 
 	mu      sync.Mutex // guards the following; held for a copy of slice headers at most
-	chunks  [][]byte   // what is kept; the last one grows within its capacity
-	base    int64      // bytes dropped before chunks[0]
-	size    int64      // bytes received, the dropped ones included
-	held    int        // bytes at the end that readers do not see yet
-	over    bool       // longer than limit, or than the pool has room for: a moving window
-	charged int64      // bytes of chunks that the pool counts; -1 once nobody wants the flight any more
+	chunks  []*chunk
+	base    int64 // bytes dropped before chunks[0]
+	size    int64 // bytes received, the dropped ones included
+	held    int   // bytes at the end that readers do not see yet
+	over    bool  // a moving window
+	stuck   bool  // a reader held a chunk of the Fill that the window passed
+	charged int64 // bytes that the pool counts
 	done    bool
 	err     error
 	wake    chan struct{} // closed and replaced when bytes arrive, if anybody waits
 	waiting bool
 	readers map[*bufferReader]struct{}
+	owners  int // the writer and the seats; the last one frees the Fill
 }
 
-// pool counts what the buffers of all flights hold.
+// pool counts what the windows of all flights hold.
 type pool struct {
 	limit int64 // bytes
 	used  atomic.Int64
 }
 
-func newBuffer(limit int64, p *pool) *buffer {
+func newBuffer(limit int64, p *pool, fill *mem.Fill) *buffer {
 	return &buffer{
-		limit: limit, pool: p, ended: make(chan struct{}), progress: make(chan struct{}, 1),
-		wake: make(chan struct{}), readers: map[*bufferReader]struct{}{},
+		limit: limit, pool: p, fill: fill, ended: make(chan struct{}), progress: make(chan struct{}, 1),
+		wake: make(chan struct{}), readers: map[*bufferReader]struct{}{}, owners: 2,
 	}
 }
 
-// adopt takes a body that is whole already.
-func (b *buffer) adopt(chunks [][]byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.chunks = chunks
-	for _, c := range chunks {
-		b.size += int64(len(c))
-	}
-	b.wakeAll()
-}
-
-// fill reads body to its end, or to ctx's. tooLong is called once if the body exceeds the limit.
-func (b *buffer) fill(ctx context.Context, body io.Reader, length int64, tooLong func()) error {
+// read takes body to its end, or to ctx's. tooLong is called once if the body cannot become an entry.
+func (b *buffer) read(ctx context.Context, body io.Reader, length int64, tooLong func()) error {
 	for {
 		if b.has(length) {
 			return atEnd(body)
@@ -87,6 +95,9 @@ func (b *buffer) fill(ctx context.Context, body io.Reader, length int64, tooLong
 		n, broken := body.Read(free)
 		b.grow(n, length, broken == io.EOF)
 		if broken == io.EOF {
+			if length >= 0 && !b.has(length) {
+				return io.ErrUnexpectedEOF
+			}
 			return nil
 		}
 		if broken != nil {
@@ -102,7 +113,15 @@ func (b *buffer) fill(ctx context.Context, body io.Reader, length int64, tooLong
 func (b *buffer) has(length int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return length > 0 && b.size >= length
+	return length >= 0 && b.size >= length
+}
+
+// nearly reports whether most of a body of that length has arrived.
+func (b *buffer) nearly(length int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	left := length - b.size
+	return length >= 0 && !b.over && (left <= smallRest || left <= length/largeRest)
 }
 
 // atEnd waits for the end of a body of which all bytes are there. It needs no room: there may be none left, and readers
@@ -124,29 +143,53 @@ func atEnd(body io.Reader) error {
 
 // room returns free space at the end of the last chunk, after making some.
 func (b *buffer) room(ctx context.Context, length int64, tooLong func()) ([]byte, error) {
+	if n := len(b.chunks); n > 0 { // only the writer, who calls this, changes the last one
+		if last := b.chunks[n-1]; len(last.data) < cap(last.data) {
+			return last.data[len(last.data):cap(last.data)], nil
+		}
+	}
+	if !b.over {
+		if p := b.storeRoom(length); p != nil {
+			b.add(&chunk{data: p[:0:len(p)], filled: true})
+			return p, nil
+		}
+		tooLong()
+	}
+	return b.windowRoom(ctx)
+}
+
+// storeRoom is room in the store, or nil if there is none for this body.
+func (b *buffer) storeRoom(length int64) []byte {
+	left := int64(-1)
+	if length >= 0 {
+		left = length - b.size
+	}
+	if max(length, b.size+1) > b.limit {
+		return nil
+	}
+	p, err := b.fill.Room(left)
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
+// add takes a new last chunk.
+func (b *buffer) add(c *chunk) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.chunks); n > 0 {
-		if last := b.chunks[n-1]; len(last) < cap(last) {
-			return last[len(last):cap(last)], nil
-		}
-	}
-	want := int64(minChunk) << min(len(b.chunks), 4)
-	if left := length - b.size; left > 0 {
-		want = min(left, maxChunk)
-	}
-	want = min(want, maxChunk)
-	for len(b.chunks) > 0 && (b.size-b.base+want > b.limit || b.pool.used.Load()+want > b.pool.limit) {
-		if !b.over {
-			b.over = true
-			b.mu.Unlock()
-			tooLong()
-			b.mu.Lock()
-		}
-		if first := int64(len(b.chunks[0])); b.fastest() >= b.base+first {
+	b.chunks = append(b.chunks, c)
+}
+
+// windowRoom moves the window on until a chunk fits into it, or waits for its readers.
+func (b *buffer) windowRoom(ctx context.Context) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	for len(b.chunks) > 0 && (b.size-b.base+maxChunk > window || b.pool.used.Load()+maxChunk > b.pool.limit) {
+		if first := int64(len(b.chunks[0].data)); b.fastest() >= b.base+first {
 			b.base += first
-			b.charge(-int64(cap(b.chunks[0])))
-			b.chunks[0] = nil
+			b.pass(b.chunks[0])
 			b.chunks = b.chunks[1:]
 			continue
 		}
@@ -160,27 +203,24 @@ func (b *buffer) room(ctx context.Context, length int64, tooLong func()) ([]byte
 			return nil, ctx.Err()
 		}
 	}
-	chunk := make([]byte, 0, want)
-	b.chunks = append(b.chunks, chunk)
-	b.charge(want)
-	return chunk[:want], nil
+	p := make([]byte, maxChunk)
+	b.chunks = append(b.chunks, &chunk{data: p[:0]})
+	b.charged += maxChunk
+	b.pool.used.Add(maxChunk)
+	return p, nil
 }
 
-// charge tells the pool of bytes taken or given back. The caller holds b.mu.
-func (b *buffer) charge(n int64) {
-	if b.charged >= 0 {
-		b.charged += n
-		b.pool.used.Add(n)
-	}
-}
-
-// discharge gives all back to the pool, for good.
-func (b *buffer) discharge() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.charged >= 0 {
-		b.pool.used.Add(-b.charged)
-		b.charged = -1
+// pass drops a chunk from the window. The Fill's come in order, but a slow reader may hold one of them: it and those
+// behind it are freed with the Fill. The caller holds b.mu.
+func (b *buffer) pass(c *chunk) {
+	switch {
+	case !c.filled:
+		b.charged -= maxChunk
+		b.pool.used.Add(-maxChunk)
+	case c.users == 0 && !b.stuck:
+		b.fill.Drop()
+	default:
+		b.stuck = true
 	}
 }
 
@@ -202,8 +242,11 @@ func (b *buffer) grow(n int, length int64, last bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	tail := &b.chunks[len(b.chunks)-1]
-	*tail = (*tail)[:len(*tail)+n]
+	tail := b.chunks[len(b.chunks)-1]
+	tail.data = tail.data[:len(tail.data)+n]
+	if tail.filled {
+		b.fill.Wrote(n)
+	}
 	b.size += int64(n)
 	if last || b.size == length {
 		b.held = n
@@ -230,21 +273,29 @@ func (b *buffer) end(err error) {
 	close(b.ended)
 }
 
+// leave is called once by the writer and once when no seat is left; after both nobody reads or writes any more.
+func (b *buffer) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.owners--; b.owners > 0 {
+		return
+	}
+	b.fill.Free()
+	b.view.Release()
+	b.pool.used.Add(-b.charged)
+	b.charged = 0
+}
+
+func (b *buffer) isDone() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.done
+}
+
 func (b *buffer) overflowed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.over
-}
-
-// whole returns the chunks of a body that has arrived; one that was given much more room than it needed is copied.
-func (b *buffer) whole() (chunks [][]byte, length int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	chunks = slices.DeleteFunc(slices.Clone(b.chunks), func(c []byte) bool { return len(c) == 0 })
-	if n := len(chunks); n > 0 && len(chunks[n-1]) < cap(chunks[n-1])/4*3 {
-		chunks[n-1] = append(make([]byte, 0, len(chunks[n-1])), chunks[n-1]...)
-	}
-	return chunks, b.size
 }
 
 func (b *buffer) reader() *bufferReader {
@@ -258,7 +309,8 @@ func (b *buffer) reader() *bufferReader {
 // bufferReader is one reader's place in a buffer.
 type bufferReader struct {
 	b    *buffer
-	at   int64 // guarded by b.mu: the byte to read next
+	at   int64  // guarded by b.mu: the byte to read next
+	has  *chunk // guarded by b.mu: what the last call handed out
 	live bool
 }
 
@@ -283,24 +335,25 @@ func (r *bufferReader) look() (p []byte, wake <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r.live = !b.done
+	r.give()
 	if r.at < b.base {
 		return nil, nil, errBehind
 	}
 	at := b.base
 	for _, c := range b.chunks {
-		if shown := b.size - int64(b.held) - at; shown < int64(len(c)) {
-			c = c[:max(shown, 0)]
+		data := c.data
+		if shown := b.size - int64(b.held) - at; shown < int64(len(data)) {
+			data = data[:max(shown, 0)]
 		}
-		if off := r.at - at; off < int64(len(c)) {
-			p = c[off:len(c):len(c)]
+		if off := r.at - at; off < int64(len(data)) {
+			p = data[off:len(data):len(data)]
 			r.at += int64(len(p))
-			select {
-			case b.progress <- struct{}{}:
-			default:
-			}
+			r.has = c
+			c.users++
+			b.moved()
 			return p, nil, nil
 		}
-		at += int64(len(c))
+		at += int64(len(c.data))
 	}
 	switch {
 	case b.done && b.err != nil:
@@ -312,6 +365,22 @@ func (r *bufferReader) look() (p []byte, wake <-chan struct{}, err error) {
 	return nil, b.wake, nil
 }
 
+// give lets go of what the last look handed out. The caller holds b.mu.
+func (r *bufferReader) give() {
+	if r.has != nil {
+		r.has.users--
+		r.has = nil
+	}
+}
+
+// moved leaves a token for a writer that waits for room. The caller holds b.mu.
+func (b *buffer) moved() {
+	select {
+	case b.progress <- struct{}{}:
+	default:
+	}
+}
+
 // Live is Body's.
 func (r *bufferReader) Live() bool { return r.live }
 
@@ -319,11 +388,9 @@ func (r *bufferReader) Live() bool { return r.live }
 func (r *bufferReader) Close() {
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
+	r.give()
 	delete(r.b.readers, r)
-	select {
-	case r.b.progress <- struct{}{}:
-	default:
-	}
+	r.b.moved()
 }
 
 // ownBody streams an answer to its only reader, at that reader's speed.
@@ -360,24 +427,37 @@ func (o *ownBody) Live() bool { return o.err == nil }
 // Close is Body's.
 func (o *ownBody) Close() {}
 
-// wholeBody is a body that was whole from the start.
-type wholeBody struct{ chunks [][]byte }
+// storedBody is the body of an entry.
+type storedBody struct {
+	view   mem.View
+	pieces [][]byte
+}
 
-// Stored returns the body of an answer that is in a store.
-func Stored(chunks [][]byte) Body { return &wholeBody{chunks: chunks} }
+// Stored returns the body of an entry, on a pin of its own.
+func Stored(v mem.View) Body { return &storedBody{view: v.Pin(), pieces: v.AppendBody(nil)} }
 
 // Next is Body's.
-func (w *wholeBody) Next(context.Context) ([]byte, error) {
-	if len(w.chunks) == 0 {
+func (b *storedBody) Next(context.Context) ([]byte, error) {
+	if len(b.pieces) == 0 {
 		return nil, io.EOF
 	}
-	p := w.chunks[0]
-	w.chunks = w.chunks[1:]
+	p := b.pieces[0]
+	b.pieces = b.pieces[1:]
 	return p, nil
 }
 
 // Live is Body's.
-func (w *wholeBody) Live() bool { return false }
+func (b *storedBody) Live() bool { return false }
 
 // Close is Body's.
-func (w *wholeBody) Close() {}
+func (b *storedBody) Close() {
+	b.view.Release()
+	*b = storedBody{}
+}
+
+// noBody is the body of an answer that has none.
+type noBody struct{}
+
+func (noBody) Next(context.Context) ([]byte, error) { return nil, io.EOF }
+func (noBody) Live() bool                           { return false }
+func (noBody) Close()                               {}

@@ -14,35 +14,39 @@ import (
 	"sync"
 
 	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/popd/store/mem"
 )
 
 // Result is what a fetch has when the answer's header is there.
 type Result[H any] struct {
 	Value  H
 	Shared bool          // those who wait and those who come while it arrives may have it
-	Body   io.ReadCloser // nil if there is none, or if it is whole already
-	Chunks [][]byte      // a body that is whole already
-	Length int64         // bytes, -1 if not known yet; allows for buffers that fit
-	// Whole, if set, is called once when the body has arrived whole, within Options.MaxObject, and was not forgotten
-	// meanwhile; before the flight ends, so that a later request finds either the flight or what Whole has stored. An
-	// answer may have it without being Shared: one that must be validated before each use.
-	Whole func(chunks [][]byte, length int64)
+	Body   io.ReadCloser // nil if there is none, or if the answer is View
+	View   mem.View      // an answer that is stored already; the flight releases it
+	Length int64         // bytes of Body, -1 if not known yet
+	// Keep, if set, stores the answer. It is called once when the body has arrived whole, within Options.MaxObject, and
+	// was not forgotten meanwhile; before the flight ends, so that a later request finds either the flight or what Keep
+	// has stored. body is nil where there was no Body. An answer may have it without being Shared: one that must be
+	// validated before each use.
+	Keep func(body *mem.Fill) error
 }
 
 // Fetch asks upstream. It returns when the answer's header is there. ctx lives until the body has been read or nobody
 // wants it any more.
 type Fetch[H any] func(ctx context.Context) (Result[H], error)
 
-// Options configures a Group.
+// Options configures a Group. Store is required.
 type Options struct {
-	// MaxObject bounds the bytes that one flight buffers. A longer body streams on through a window of this size, which
-	// moves with the fastest reader; it is not stored, nobody can join it, and a reader who falls behind loses it.
+	// Store takes the bytes as they arrive.
+	Store *mem.Store
+	// MaxObject bounds the bytes of an answer that is stored. A longer body, or one that finds no room in the store, goes
+	// on through a window of 1 MiB, which moves with the fastest reader; nobody can join it, and a reader who falls
+	// behind loses it.
 	MaxObject int64
 	// MaxFlights bounds the fetches under way; one beyond ends at once with ErrFull. 0 means DefaultFlights.
 	MaxFlights int
-	// MaxBuffered bounds the bytes that all flights buffer together, plus one chunk of 64 KiB at most for each of them. A
-	// body that finds no room goes on like one beyond MaxObject. 0 means 8 MaxObject.
-	MaxBuffered int64
+	// MaxWindows bounds the bytes of all windows together, plus one chunk of 64 KiB for each. 0 means 64 MiB.
+	MaxWindows int64
 }
 
 // DefaultFlights is how many fetches may be under way: what 50,000 misses a second keep open to an origin that takes
@@ -54,13 +58,14 @@ var ErrFull = errors.New("too many fetches are under way")
 
 // Stats are the gauges and counters of a Group.
 type Stats struct {
-	Flights  int   // under way
-	Buffered int64 // bytes held for readers
-	Refused  int64 // fetches that ended with ErrFull
+	Flights int   // under way
+	Windows int64 // bytes held for the readers of bodies that are not stored
+	Refused int64 // fetches that ended with ErrFull
 }
 
 // Group is all flights of a node. Its methods are safe for concurrent use.
 type Group[H any] struct {
+	store      *mem.Store
 	maxObject  int64
 	maxFlights int
 	pool       pool
@@ -75,14 +80,14 @@ type Group[H any] struct {
 // NewGroup makes a Group without flights.
 func NewGroup[H any](o Options) *Group[H] {
 	g := &Group[H]{
-		maxObject: o.MaxObject, maxFlights: o.MaxFlights, pool: pool{limit: o.MaxBuffered},
+		store: o.Store, maxObject: o.MaxObject, maxFlights: o.MaxFlights, pool: pool{limit: o.MaxWindows},
 		open: map[key.Key]*call[H]{}, all: map[*call[H]]struct{}{},
 	}
 	if g.maxFlights <= 0 {
 		g.maxFlights = DefaultFlights
 	}
 	if g.pool.limit <= 0 {
-		g.pool.limit = 8 * o.MaxObject
+		g.pool.limit = 64 << 20
 	}
 	return g
 }
@@ -90,6 +95,7 @@ func NewGroup[H any](o Options) *Group[H] {
 // call is one fetch.
 type call[H any] struct {
 	key, primary key.Key
+	generation   uint64
 	ctx          context.Context
 	cancel       context.CancelFunc
 	ready        chan struct{} // closed when result and err are set
@@ -103,6 +109,7 @@ type call[H any] struct {
 	held      bool // guarded by Group.mu: Background wants it, whoever leaves
 	askerLeft bool // guarded by Group.mu
 	forgotten bool // guarded by Group.mu: what arrives must not be stored
+	finishing bool // guarded by Group.mu: nobody wants it, but its end is near
 }
 
 // Seat is one request's part in a flight. It belongs to one goroutine, and Leave must be called.
@@ -114,15 +121,17 @@ type Seat[H any] struct {
 }
 
 // Join takes a seat in the flight of key k, starting it with fetch if there is none; primary is what Forget calls it by.
-func (g *Group[H]) Join(k, primary key.Key, fetch Fetch[H]) *Seat[H] {
+// generation is that of the purge index: one who comes after a purge does not take what was asked for before it.
+func (g *Group[H]) Join(k, primary key.Key, generation uint64, fetch Fetch[H]) *Seat[H] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c := g.open[k]; c != nil {
+	if c := g.open[k]; c != nil && c.generation >= generation {
 		c.refs++
 		return &Seat[H]{g: g, c: c}
 	}
 	c, ok := g.start(k, primary, fetch)
 	if ok {
+		c.generation = generation
 		g.open[k] = c
 	}
 	return &Seat[H]{g: g, c: c, asker: true}
@@ -138,16 +147,17 @@ func (g *Group[H]) Alone(primary key.Key, fetch Fetch[H]) *Seat[H] {
 
 // Background starts a flight that lives to its end even if nobody joins it, so long as it can be stored. It does
 // nothing if there is one for k, or no room for another.
-func (g *Group[H]) Background(k, primary key.Key, fetch Fetch[H]) {
+func (g *Group[H]) Background(k, primary key.Key, generation uint64, fetch Fetch[H]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.open[k] != nil {
+	if c := g.open[k]; c != nil && c.generation >= generation {
 		return
 	}
 	c, ok := g.start(k, primary, fetch)
 	if !ok {
 		return
 	}
+	c.generation = generation
 	c.askerLeft = true
 	g.open[k] = c
 	g.hold(c)
@@ -195,7 +205,7 @@ func (g *Group[H]) forget(primary key.Key) []*call[H] {
 func (g *Group[H]) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Stats{Flights: len(g.all), Buffered: g.pool.used.Load(), Refused: g.refused}
+	return Stats{Flights: len(g.all), Windows: g.pool.used.Load(), Refused: g.refused}
 }
 
 // Close cancels all flights and returns when their goroutines have ended.
@@ -214,11 +224,12 @@ func (g *Group[H]) start(k, primary key.Key, fetch Fetch[H]) (c *call[H], ok boo
 	ctx, cancel := context.WithCancel(context.Background())
 	c = &call[H]{
 		key: k, primary: primary, ctx: ctx, cancel: cancel, ready: make(chan struct{}),
-		buf: newBuffer(g.maxObject, &g.pool), refs: 1,
+		buf: newBuffer(g.maxObject, &g.pool, g.store.Fill()), refs: 1,
 	}
 	if len(g.all) >= g.maxFlights {
 		g.refused++
 		c.err = ErrFull
+		c.buf.leave() // there will be no writer
 		cancel()
 		close(c.ready)
 		return c, false
@@ -229,12 +240,14 @@ func (g *Group[H]) start(k, primary key.Key, fetch Fetch[H]) (c *call[H], ok boo
 }
 
 func (g *Group[H]) run(c *call[H], fetch Fetch[H]) {
+	defer c.buf.leave()
 	result, err := fetch(c.ctx)
 	g.mu.Lock()
 	c.result, c.err = result, err
+	c.buf.view = result.View
 	if err != nil || !result.Shared {
 		g.closeDoor(c)
-		if c.askerLeft && result.Whole == nil {
+		if c.askerLeft && result.Keep == nil {
 			c.drop()
 		}
 	}
@@ -243,10 +256,10 @@ func (g *Group[H]) run(c *call[H], fetch Fetch[H]) {
 	if !c.isBuffered() {
 		return
 	}
-	if result.Body == nil {
-		c.buf.adopt(result.Chunks)
-	} else {
-		err = c.buf.fill(c.ctx, result.Body, result.Length, func() {
+	var body *mem.Fill
+	if result.Body != nil {
+		body = c.buf.fill
+		err = c.buf.read(c.ctx, result.Body, result.Length, func() {
 			g.mu.Lock()
 			g.closeDoor(c)
 			g.mu.Unlock()
@@ -254,8 +267,8 @@ func (g *Group[H]) run(c *call[H], fetch Fetch[H]) {
 		})
 		_ = result.Body.Close() // the body's own error has come from Read
 	}
-	if err == nil && result.Whole != nil && !c.buf.overflowed() {
-		g.store(c)
+	if err == nil && result.Keep != nil && !c.buf.overflowed() {
+		g.keep(c, body)
 	}
 	g.mu.Lock()
 	g.closeDoor(c)
@@ -263,12 +276,13 @@ func (g *Group[H]) run(c *call[H], fetch Fetch[H]) {
 	c.buf.end(err)
 }
 
-// store hands a whole body over, unless it was forgotten.
-func (g *Group[H]) store(c *call[H]) {
+// keep stores a whole answer, unless it was forgotten.
+func (g *Group[H]) keep(c *call[H], body *mem.Fill) {
 	c.storing.Lock()
 	defer c.storing.Unlock()
 	if !g.isForgotten(c) {
-		c.result.Whole(c.buf.whole())
+		// The store counts what it refuses; the clients have the answer all the same.
+		_ = c.result.Keep(body)
 	}
 }
 
@@ -307,10 +321,24 @@ func (g *Group[H]) deref(c *call[H]) {
 	if c.refs--; c.refs > 0 {
 		return
 	}
+	if c.worthFinishing() {
+		c.refs = 1
+		g.hold(c)
+		return
+	}
 	g.closeDoor(c)
 	delete(g.all, c)
 	c.cancel()
-	c.buf.discharge()
+	c.buf.leave()
+}
+
+// worthFinishing reports whether a fetch that nobody wants should go on to its end, for the store. The caller holds g.mu.
+func (c *call[H]) worthFinishing() bool {
+	if c.forgotten || c.finishing || !c.isBuffered() || c.result.Keep == nil || c.result.Body == nil {
+		return false
+	}
+	c.finishing = true
+	return c.ctx.Err() == nil && !c.buf.isDone() && c.buf.nearly(c.result.Length)
 }
 
 // isBuffered reports whether the header has come and the body goes through the buffer, rather than straight to its
@@ -318,7 +346,7 @@ func (g *Group[H]) deref(c *call[H]) {
 func (c *call[H]) isBuffered() bool {
 	select {
 	case <-c.ready:
-		return c.err == nil && (c.result.Shared || c.result.Whole != nil)
+		return c.err == nil && (c.result.Shared || c.result.Keep != nil)
 	default:
 		return false
 	}
@@ -350,12 +378,14 @@ func (s *Seat[H]) Result() (value H, mine bool, err error) {
 // Body streams the answer's body to this seat. Call it once, after a Result that is mine.
 func (s *Seat[H]) Body() Body {
 	switch r := s.c.result; {
+	case r.View.OK():
+		return Stored(r.View)
+	case r.Body == nil:
+		return noBody{}
 	case s.c.isBuffered():
 		return s.c.buf.reader()
-	case r.Body != nil:
-		return &ownBody{r: r.Body}
 	default:
-		return &wholeBody{chunks: r.Chunks}
+		return &ownBody{r: r.Body}
 	}
 }
 
@@ -363,7 +393,7 @@ func (s *Seat[H]) Body() Body {
 func (s *Seat[H]) Finish() {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
-	if !s.left && !s.c.held && s.c.isBuffered() && s.c.result.Whole != nil {
+	if !s.left && !s.c.held && s.c.isBuffered() && s.c.result.Keep != nil {
 		s.c.refs++
 		s.g.hold(s.c)
 	}

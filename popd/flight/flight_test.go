@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/popd/store/mem"
 )
 
 func read(t *testing.T, b Body) (string, error) {
@@ -32,11 +33,11 @@ func read(t *testing.T, b Body) (string, error) {
 func TestBrokenAndForgottenBodiesAreNotWhole(t *testing.T) {
 	for _, forget := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			g := NewGroup[string](Options{MaxObject: 1 << 20})
+			g := NewGroup[string](Options{Store: mem.New(mem.Options{Limit: 8 << 20}), MaxObject: 1 << 20})
 			pr, pw := io.Pipe()
 			whole := 0
-			seat := g.Join(key.Key{1}, key.Key{2}, func(context.Context) (Result[string], error) {
-				return Result[string]{Shared: true, Body: pr, Length: -1, Whole: func([][]byte, int64) { whole++ }}, nil
+			seat := g.Join(key.Key{1}, key.Key{2}, 0, func(context.Context) (Result[string], error) {
+				return Result[string]{Shared: true, Body: pr, Length: -1, Keep: func(*mem.Fill) error { whole++; return nil }}, nil
 			})
 			<-seat.Ready()
 			var end error
@@ -64,12 +65,12 @@ func TestBrokenAndForgottenBodiesAreNotWhole(t *testing.T) {
 // TestWindowMovesWithTheFastestReader: one who reads nothing stops nobody, and loses the body.
 func TestWindowMovesWithTheFastestReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGroup[string](Options{MaxObject: 128 << 10})
+		g := NewGroup[string](Options{Store: mem.New(mem.Options{Limit: 8 << 20}), MaxObject: 128 << 10})
 		const size = 1 << 20
 		fetch := func(context.Context) (Result[string], error) {
 			return Result[string]{Shared: true, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", size))), Length: -1}, nil
 		}
-		fast, slow := g.Join(key.Key{}, key.Key{}, fetch), g.Join(key.Key{}, key.Key{}, fetch)
+		fast, slow := g.Join(key.Key{}, key.Key{}, 0, fetch), g.Join(key.Key{}, key.Key{}, 0, fetch)
 		<-fast.Ready()
 		sleeper := slow.Body()
 		if got, err := read(t, fast.Body()); len(got) != size || err != nil {
@@ -103,12 +104,12 @@ func TestMarks(t *testing.T) {
 // buffer with it, for ever.
 func TestLongBackgroundBodyIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGroup[string](Options{MaxObject: 128 << 10})
+		g := NewGroup[string](Options{Store: mem.New(mem.Options{Limit: 8 << 20}), MaxObject: 128 << 10})
 		var ended func() error
-		g.Background(key.Key{1}, key.Key{1}, func(c context.Context) (Result[string], error) {
+		g.Background(key.Key{1}, key.Key{1}, 0, func(c context.Context) (Result[string], error) {
 			ended = c.Err
 			body := io.NopCloser(strings.NewReader(strings.Repeat("x", 1<<20)))
-			return Result[string]{Shared: true, Body: body, Length: -1, Whole: func([][]byte, int64) { t.Error("stored") }}, nil
+			return Result[string]{Shared: true, Body: body, Length: -1, Keep: func(*mem.Fill) error { t.Error("stored"); return nil }}, nil
 		})
 		synctest.Wait()
 		if s := g.Stats(); s != (Stats{}) || ended() == nil {
@@ -120,14 +121,15 @@ func TestLongBackgroundBodyIsGivenUp(t *testing.T) {
 
 // TestForgetWaitsForWhatIsBeingStored: after Forget the caller clears its store, and nothing may come in behind that.
 func TestForgetWaitsForWhatIsBeingStored(t *testing.T) {
-	g := NewGroup[string](Options{MaxObject: 1 << 20})
+	g := NewGroup[string](Options{Store: mem.New(mem.Options{Limit: 8 << 20}), MaxObject: 1 << 20})
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	var stored atomic.Bool
-	seat := g.Join(key.Key{1}, key.Key{2}, func(context.Context) (Result[string], error) {
-		return Result[string]{Shared: true, Chunks: [][]byte{[]byte("x")}, Length: 1, Whole: func([][]byte, int64) {
+	seat := g.Join(key.Key{1}, key.Key{2}, 0, func(context.Context) (Result[string], error) {
+		return Result[string]{Shared: true, Length: 1, Keep: func(*mem.Fill) error {
 			close(begun)
 			<-goOn
 			stored.Store(true)
+			return nil
 		}}, nil
 	})
 	<-begun
@@ -147,42 +149,46 @@ func TestForgetWaitsForWhatIsBeingStored(t *testing.T) {
 	g.Close()
 }
 
-// TestFlightsAndTheirBytesAreBounded: one flight too many fails at once; a body that finds no room in the pool still
+// TestFlightsAndTheirBytesAreBounded: one flight too many fails at once; a body that finds no room in the store still
 // reaches its reader, but is not stored.
 func TestFlightsAndTheirBytesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGroup[string](Options{MaxObject: 1 << 20, MaxFlights: 2, MaxBuffered: 256 << 10})
-		const size = 192 << 10
-		stored := map[byte]bool{}
-		fetch := func(id byte) Fetch[string] {
+		store := mem.New(mem.Options{Limit: mem.MinLimit}) // half of it may be filling
+		g := NewGroup[string](Options{Store: store, MaxObject: 1 << 20, MaxFlights: 3})
+		const size = 240 << 10
+		var stored [4]atomic.Bool
+		fetch := func(id int) Fetch[string] {
 			return func(context.Context) (Result[string], error) {
 				body := io.NopCloser(strings.NewReader(strings.Repeat("x", size)))
-				return Result[string]{Shared: true, Body: body, Length: size, Whole: func([][]byte, int64) { stored[id] = true }}, nil
+				return Result[string]{Shared: true, Body: body, Length: size, Keep: func(*mem.Fill) error { stored[id].Store(true); return nil }}, nil
 			}
 		}
-		first := g.Join(key.Key{1}, key.Key{1}, fetch(1))
-		synctest.Wait()
-		second := g.Join(key.Key{2}, key.Key{2}, fetch(2))
-		synctest.Wait()
-		if s := g.Stats(); s.Flights != 2 || s.Buffered < size || s.Buffered > 256<<10+2*maxChunk {
-			t.Errorf("%+v: want 2 flights, and no more than the pool and a chunk for each", s)
+		seats := make([]*Seat[string], 4)
+		for i := range seats {
+			k := key.Key{byte(i)}
+			seats[i] = g.Join(k, k, 0, fetch(i))
+			synctest.Wait()
 		}
-		third := g.Join(key.Key{3}, key.Key{3}, fetch(3))
-		<-third.Ready()
-		if _, _, err := third.Result(); !errors.Is(err, ErrFull) || g.Stats().Refused != 1 {
-			t.Errorf("the third: %v, %+v", err, g.Stats())
+		if st := store.Stats(); st.Filling < 2*size || st.Filling > store.Limit()/2 || g.Stats().Windows != size/maxChunk*maxChunk+maxChunk {
+			t.Errorf("%+v, %+v: want two in the store and one in a window", st, g.Stats())
 		}
-		third.Leave()
-		for i, seat := range []*Seat[string]{first, second} {
-			<-seat.Ready()
-			if got, err := read(t, seat.Body()); len(got) != size || err != nil {
-				t.Errorf("flight %d: %d bytes, %v", i+1, len(got), err)
+		if _, _, err := seats[3].Result(); !errors.Is(err, ErrFull) || g.Stats().Refused != 1 {
+			t.Errorf("the fourth: %v, %+v", err, g.Stats())
+		}
+		for i, seat := range seats {
+			if i < 3 {
+				if got, err := read(t, seat.Body()); len(got) != size || err != nil {
+					t.Errorf("flight %d: %d bytes, %v", i, len(got), err)
+				}
 			}
 			seat.Leave()
 		}
 		g.Close()
-		if s := g.Stats(); s.Flights != 0 || s.Buffered != 0 || !stored[1] || stored[2] {
-			t.Errorf("at the end %+v, stored %v: want nothing held and the first alone stored", s, stored)
+		if s := g.Stats(); s.Flights != 0 || s.Windows != 0 || store.Stats().Filling != 0 {
+			t.Errorf("at the end %+v, %+v: want nothing held", s, store.Stats())
+		}
+		if !stored[0].Load() || !stored[1].Load() || stored[2].Load() {
+			t.Error("want the first two stored, and the third not")
 		}
 	})
 }
@@ -191,11 +197,11 @@ func TestFlightsAndTheirBytesAreBounded(t *testing.T) {
 // asks again finds the answer in the store.
 func TestLastBytesComeAfterTheAnswerIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGroup[string](Options{MaxObject: 1 << 20})
+		g := NewGroup[string](Options{Store: mem.New(mem.Options{Limit: 8 << 20}), MaxObject: 1 << 20})
 		pr, pw := io.Pipe()
 		var stored atomic.Bool
-		seat := g.Join(key.Key{1}, key.Key{1}, func(context.Context) (Result[string], error) {
-			return Result[string]{Shared: true, Body: pr, Length: 5, Whole: func([][]byte, int64) { stored.Store(true) }}, nil
+		seat := g.Join(key.Key{1}, key.Key{1}, 0, func(context.Context) (Result[string], error) {
+			return Result[string]{Shared: true, Body: pr, Length: 5, Keep: func(*mem.Fill) error { stored.Store(true); return nil }}, nil
 		})
 		go func() {
 			_, _ = pw.Write([]byte("hello"))

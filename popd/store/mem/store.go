@@ -1,211 +1,327 @@
-// Package mem keeps whole answers in memory under a hard limit of bytes. Which to drop is decided by SIEVE: an answer
-// used since the hand last passed it stays, a new one that nobody asks for again goes first.
+// Package mem keeps whole answers in memory under a hard limit of bytes. All that it keeps lies in slabs off the Go
+// heap, where the garbage collector does not look:
+//
+//	key ─► bucket ─► record ─► record …        newest first; a URL's variants are in one bucket
+//	                   │ header block, tags, a body below 1 KiB
+//	                   └─► pieces of the body, a page of 64 KiB each at most
+//
+// An answer that is read is pinned: what is dropped meanwhile is freed by its last reader. Which to drop is decided by
+// S3-FIFO (queue.go). An answer that arrives is written into its pieces at once (Fill), and becomes an entry when it is
+// whole.
 package mem
 
 import (
-	"net/http"
-	"slices"
+	"bytes"
+	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 
-	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
 )
 
-// shards is how many locks the store is split over. A power of two.
-const shards = 16
+// Limits of a Store.
+const (
+	// MinLimit and MaxLimit bound Options.Limit, in bytes.
+	MinLimit = 1 << 20
+	MaxLimit = maxArena
 
-// overhead is what an entry costs beyond its header and body, in bytes: the entry, its places in map and queue, and the
-// header map. Measured with 1 KiB bodies, rounded up.
-const overhead = 1024
-
-// Entry is one stored answer. It and all that it points to are immutable once it is in a Store.
-type Entry struct {
-	Primary key.Key  // of the URL
-	Variant key.Key  // of URL and selected request fields; Primary where Vary is empty
-	Vary    []string // as by key.Vary
-
-	Status int
-	Header http.Header // as it came from upstream, without the fields that are not stored
-	Body   [][]byte    // the whole body, in order
-	Length int64       // bytes of Body
-	Policy fresh.Policy
-
-	Tags  []string // surrogate keys, by which an answer can be purged
-	Stamp uint64   // generation of the purge index when the fetch began: an answer older than a purge of its tags is stale
-}
-
-// Size is what the entry counts against the limit, in bytes.
-func (e *Entry) Size() int64 {
-	n := int64(overhead) + e.Length
-	for name, values := range e.Header {
-		n += int64(len(name))
-		for _, v := range values {
-			n += int64(len(v)) + 16
-		}
-	}
-	for _, t := range e.Tags {
-		n += int64(len(t)) + 16
-	}
-	return n
-}
+	maxShards     = 16
+	bytesPerShard = 64 << 20 // a shard with few entries would know too little of what is worth keeping
+	perBucket     = 2 << 10  // bytes of the limit for each bucket of the index
+	perGhost      = 1 << 10  // bytes of the limit for each remembered key
+	largestShare  = 4        // an entry takes at most this part of the limit
+	filledShare   = 2        // answers that arrive take at most this part of it
+	plainTries    = 16       // entries dropped in their order for one slot, before a page is emptied
+	pageTries     = 8        // pages emptied for one slot, before there is no room
+	pagesLooked   = 32       // pages looked at to find one worth emptying
+)
 
 // Options configures a Store.
 type Options struct {
-	Limit int64 // bytes, over all entries; an entry larger than a quarter of it is refused
+	Limit int64 // bytes, over all that the store keeps: index, records, slack, and answers that are arriving
 }
 
 // Store is the memory of one node. Its methods are safe for concurrent use.
 type Store struct {
 	limit     int64
-	used      atomic.Int64 // bytes, never above limit
+	arena     *arena
+	seed      maphash.Seed
+	shards    []shard
+	next      atomic.Uint32 // the shard to drop from next
 	entries   atomic.Int64
 	evictions atomic.Int64
-	shard     [shards]shard
+	refused   atomic.Int64
+	filling   atomic.Int64
 }
 
-// Stats are the counters of a Store.
+// shard is one part of the keys.
+type shard struct {
+	mu          sync.RWMutex // guards the following, and links, flags and queues of the records in it
+	buckets     []ref
+	small, main queue
+	ghosts      ghosts
+}
+
+// Stats are the gauges and counters of a Store. All bytes are what is taken from the limit.
 type Stats struct {
-	Bytes, Entries, Evictions int64
+	Bytes     int64 // never above the limit
+	Filling   int64 // bytes of answers that are arriving, part of Bytes
+	Entries   int64
+	Evictions int64 // entries dropped to make room
+	Refused   int64 // answers not stored for want of room
 }
 
-// New makes an empty Store.
+// New makes an empty Store. A limit outside MinLimit and MaxLimit is taken for the nearer of them. The memory is taken
+// from the kernel as it is used, and given back when the Store is unreachable.
 func New(o Options) *Store {
-	s := &Store{limit: o.Limit}
-	for i := range s.shard {
-		s.shard[i].urls = map[key.Key][]*slot{}
+	limit := min(max(o.Limit, MinLimit), MaxLimit)
+	n := 1
+	for n < maxShards && int64(n)*bytesPerShard < limit {
+		n *= 2
 	}
+	s := &Store{limit: limit, seed: maphash.MakeSeed(), shards: make([]shard, n)}
+	fixed := int64(0)
+	for i := range s.shards {
+		sh := &s.shards[i]
+		buckets := 1
+		for int64(buckets)*perBucket*int64(n) < limit {
+			buckets *= 2
+		}
+		sh.buckets = make([]ref, buckets)
+		sh.ghosts = newGhosts(int(limit/perGhost)/n, s.seed)
+		fixed += int64(4*buckets + 4*len(sh.ghosts.places))
+	}
+	s.arena = newArena(limit - fixed)
+	s.arena.fixed += fixed
 	return s
 }
 
-// Get returns the newest of a URL's entries that match accepts, or nil. match must be quick: a lock is held. others
-// says that there are entries that match refused; the newest of them is returned in its place, to tell by what they
-// differ.
-func (s *Store) Get(primary key.Key, match func(*Entry) bool) (found, other *Entry) {
-	sh := s.of(primary)
+// Select returns the key of the answer to a request, as key.Variant does, among those that a Vary of these names tells
+// apart: the names in lower case with commas between. It is called under a lock and must not keep names.
+type Select func(names []byte) key.Key
+
+// Get returns the newest of a URL's entries that answers a request; it must be released. sel is asked for entries that
+// depend on request fields; nil finds the others only. If none is found, the zero View is returned, and the Vary names
+// of the newest entry there is, to tell by what the URL's answers differ. Without such entries it allocates nothing.
+func (s *Store) Get(primary key.Key, sel Select) (v View, vary []string) {
+	k := digestOf(primary)
+	sh, bucket := s.find(k)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	slots := sh.urls[primary]
-	for _, slot := range slices.Backward(slots) {
-		e := slot.entry
-		if match(e) {
-			slot.used.Store(true)
-			return e, nil
+	var names []byte // of the last entry that sel was asked for
+	var want digest
+	for at := *bucket; at != 0; {
+		r := s.arena.record(at)
+		next := r.next
+		if r.loadKey() == k {
+			ok := r.vary == 0
+			if !ok && sel != nil {
+				if n := r.varyNames(); !bytes.Equal(n, names) {
+					names, want = n, digestOf(sel(n))
+				}
+				ok = r.variant() == want
+			}
+			if ok {
+				r.pin()
+				return View{s, r, at}, nil
+			}
+			if vary == nil {
+				vary = splitNames(r.varyNames())
+			}
 		}
-		if other == nil {
-			other = e
-		}
+		at = next
 	}
-	return nil, other
-}
-
-// Put stores e in the place of the entry with the same variant, and drops others until all fit. It reports false, and
-// stores nothing, if e is larger than a quarter of the limit.
-func (s *Store) Put(e *Entry) bool {
-	size := e.Size()
-	if size > s.limit/4 {
-		return false
-	}
-	s.removeVariant(e.Primary, e.Variant)
-	s.reserve(e.Primary, size)
-	sh := s.of(e.Primary)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	// Another Put of the same variant may have come between; and the oldest variants make room.
-	for _, old := range sh.urls[e.Primary] {
-		if old.entry.Variant == e.Variant {
-			s.drop(sh, old)
-			break
-		}
-	}
-	for len(sh.urls[e.Primary]) >= key.MaxVariants {
-		s.drop(sh, sh.urls[e.Primary][0])
-	}
-	sh.add(&slot{entry: e, size: size})
-	s.entries.Add(1)
-	return true
+	return View{}, vary
 }
 
 // Remove drops all entries of a URL and reports how many there were.
 func (s *Store) Remove(primary key.Key) int {
-	sh := s.of(primary)
+	k := digestOf(primary)
+	sh, bucket := s.find(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	n := len(sh.urls[primary])
-	for len(sh.urls[primary]) > 0 {
-		s.drop(sh, sh.urls[primary][0])
+	n := 0
+	for at := *bucket; at != 0; {
+		r := s.arena.record(at)
+		next := r.next
+		if r.loadKey() == k {
+			s.unlink(sh, at)
+			n++
+		}
+		at = next
 	}
 	return n
 }
 
-// Stats reads the counters.
-func (s *Store) Stats() Stats {
-	return Stats{Bytes: s.used.Load(), Entries: s.entries.Load(), Evictions: s.evictions.Load()}
-}
-
-func (s *Store) of(k key.Key) *shard { return &s.shard[int(k[0])%shards] }
-
-func (s *Store) removeVariant(primary, variant key.Key) {
-	sh := s.of(primary)
+// RemoveEntry drops an entry, unless another has taken its place already.
+func (s *Store) RemoveEntry(v View) {
+	sh, _ := s.find(v.r.loadKey())
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, old := range sh.urls[primary] {
-		if old.entry.Variant == variant {
-			s.drop(sh, old)
-			return
+	if atomic.LoadUint32(&v.r.state)&deadBit == 0 {
+		s.unlink(sh, v.at)
+	}
+}
+
+// Limit is the most that Stats.Bytes may be.
+func (s *Store) Limit() int64 { return s.limit }
+
+// Stats reads the counters.
+func (s *Store) Stats() Stats {
+	return Stats{
+		Bytes: s.arena.inUse(), Filling: s.filling.Load(), Entries: s.entries.Load(),
+		Evictions: s.evictions.Load(), Refused: s.refused.Load(),
+	}
+}
+
+// find is the shard and the bucket of a key. Which they are cannot be told from outside: nobody can choose URLs that
+// fall into one bucket.
+func (s *Store) find(k digest) (*shard, *ref) {
+	h := maphash.Comparable(s.seed, k)
+	sh := &s.shards[h%uint64(len(s.shards))]
+	return sh, &sh.buckets[h>>32&uint64(len(sh.buckets)-1)]
+}
+
+// link makes a finished record an entry, in the place of the one with the same variant; of too many variants the
+// oldest goes.
+func (s *Store) link(at ref) {
+	r := s.arena.record(at)
+	k := r.loadKey()
+	sh, bucket := s.find(k)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	s.linkLocked(sh, bucket, at)
+}
+
+// linkLocked is link for a caller who holds the lock.
+func (s *Store) linkLocked(sh *shard, bucket *ref, at ref) {
+	r := s.arena.record(at)
+	k, variants, last := r.loadKey(), 0, ref(0)
+	proven := false // it takes the place of one in the main queue
+	for old := *bucket; old != 0; {
+		o := s.arena.record(old)
+		next := o.next
+		if o.loadKey() == k {
+			if o.variant() == r.variant() {
+				proven = o.flags&inMain != 0
+				r.setUses(max(r.uses(), o.uses()))
+				s.unlink(sh, old)
+			} else {
+				variants, last = variants+1, old
+			}
+		}
+		old = next
+	}
+	if variants >= key.MaxVariants {
+		s.unlink(sh, last)
+	}
+	r.next = *bucket
+	*bucket = at
+	s.admit(sh, at, proven)
+	s.entries.Add(1)
+}
+
+// unlink takes a record out of index and queue; it is freed now or by its last reader. The caller holds the lock.
+func (s *Store) unlink(sh *shard, at ref) {
+	r := s.arena.record(at)
+	_, link := s.find(r.loadKey())
+	for *link != at {
+		link = &s.arena.record(*link).next
+	}
+	*link = r.next
+	if r.flags&inMain != 0 {
+		s.unqueue(&sh.main, at)
+	} else {
+		s.unqueue(&sh.small, at)
+	}
+	s.entries.Add(-1)
+	if old := atomic.OrUint32(&r.state, deadBit); old&pinMask == 0 {
+		s.freeRecord(at)
+	}
+}
+
+// unpin gives a pin back.
+func (s *Store) unpin(at ref) {
+	if now := atomic.AddUint32(&s.arena.record(at).state, ^uint32(0)); now&deadBit != 0 && now&pinMask == 0 {
+		s.freeRecord(at)
+	}
+}
+
+// freeRecord frees what nobody can reach any more.
+func (s *Store) freeRecord(at ref) {
+	r := s.arena.record(at)
+	if r.flags&hasBase != 0 {
+		base := *r.base()
+		s.arena.own(at, base, r.pieceList())
+		s.arena.free(at)
+		s.unpin(base)
+		return
+	}
+	s.arena.freeWith(at, r.pieceList())
+}
+
+// footprint is the bytes that an entry takes in the arena.
+func (s *Store) footprint(at ref) int64 {
+	n := int64(s.arena.size(at))
+	for _, p := range s.arena.record(at).pieceList() {
+		n += int64(s.arena.size(p))
+	}
+	return n
+}
+
+// slot takes memory, dropping entries until there is some: first in their order, then all that lie in one page. It is
+// not ok if even that gave none: what is there is being read or written.
+func (s *Store) slot(class int) (at ref, ok bool) {
+	for try := 0; ; try++ {
+		if at, ok = s.arena.alloc(class); ok {
+			return at, true
+		}
+		switch {
+		case try < plainTries && s.evictOne():
+		case try < plainTries+pageTries:
+			try = max(try, plainTries)
+			s.emptyPage()
+		default:
+			return 0, false
 		}
 	}
 }
 
-// reserve takes size bytes off the limit, dropping entries until they are free: first of the key's own shard, then of
-// the next ones. It ends because what is reserved but not yet in a shard is bounded by the callers' own entries, each
-// of which arrives without waiting for another.
-func (s *Store) reserve(k key.Key, size int64) {
-	for i := int(k[0]) % shards; ; i = (i + 1) % shards {
-		used := s.used.Load()
-		if used+size <= s.limit {
-			if s.used.CompareAndSwap(used, used+size) {
-				return
-			}
-			continue
-		}
-		sh := &s.shard[i]
+// evictOne drops one entry, of the shards in turn.
+func (s *Store) evictOne() bool {
+	for range s.shards {
+		sh := &s.shards[int(s.next.Add(1))%len(s.shards)]
 		sh.mu.Lock()
-		for range 16 {
-			if s.used.Load()+size <= s.limit {
-				break
-			}
-			victim := sh.victim()
-			if victim == nil {
-				break
-			}
-			s.drop(sh, victim)
+		ok := s.evict(sh)
+		sh.mu.Unlock()
+		if ok {
 			s.evictions.Add(1)
+			return true
+		}
+	}
+	return false
+}
+
+// emptyPage drops the entries that lie in one page.
+func (s *Store) emptyPage() {
+	for _, o := range s.arena.occupants(pagesLooked) {
+		sh, bucket := s.find(o.key)
+		sh.mu.Lock()
+		for at := *bucket; at != 0; at = s.arena.record(at).next {
+			if at == o.at {
+				s.unlink(sh, at)
+				s.evictions.Add(1)
+				break
+			}
 		}
 		sh.mu.Unlock()
 	}
 }
 
-// drop takes a slot out of its shard, whose lock the caller holds, and frees its bytes.
-func (s *Store) drop(sh *shard, sl *slot) {
-	sh.remove(sl)
-	s.used.Add(-sl.size)
-	s.entries.Add(-1)
-}
-
-// slot is an entry's place in the queue of its shard.
-type slot struct {
-	entry      *Entry
-	size       int64
-	used       atomic.Bool // since the hand last passed; set under the read lock
-	newer, old *slot
-}
-
-// shard is one part of the keys.
-type shard struct {
-	mu   sync.RWMutex        // guards the following
-	urls map[key.Key][]*slot // oldest first
-	head *slot               // newest
-	tail *slot               // oldest
-	hand *slot               // where SIEVE goes on; nil: at the tail
+func splitNames(names []byte) []string {
+	if len(names) == 0 {
+		return nil
+	}
+	return strings.Split(string(names), ",")
 }

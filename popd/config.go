@@ -1,7 +1,12 @@
 package popd
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/catchment-net/catchment/popd/key"
@@ -15,6 +20,7 @@ type config struct {
 	node     *topology.Node // nil without a topology
 	pop      string
 	hosts    map[string]*site.Site
+	digests  map[*site.Site]string // of the rules by which each site's answers are keyed and kept
 	any      *site.Site
 	listens  addresses
 	loopID   string // our name in CDN-Loop, the same on all nodes of the fleet
@@ -43,7 +49,29 @@ func newConfig(o Options, c Config) (*config, error) {
 		}
 	}
 	n.listens = listening(o, c.Topology, n.node)
-	return n, nil
+	return n, n.digest()
+}
+
+// digest is what nodes compare before they believe each other's stored answers (design §5).
+func (c *config) digest() error {
+	c.digests = map[*site.Site]string{}
+	for _, s := range c.sites() {
+		text, err := json.Marshal([]any{keyRules(c, s), s.Cache})
+		if err != nil {
+			return fmt.Errorf("site %q: %w", s.Name, err)
+		}
+		sum := sha256.Sum256(text)
+		c.digests[s] = hex.EncodeToString(sum[:8])
+	}
+	return nil
+}
+
+func (c *config) sites() []*site.Site {
+	all := slices.Collect(maps.Values(c.hosts))
+	if c.any != nil {
+		all = append(all, c.any)
+	}
+	return all
 }
 
 func (c *config) claim(s *site.Site) error {

@@ -2,6 +2,7 @@ package popd
 
 import (
 	"context"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -16,7 +17,6 @@ import (
 	"github.com/catchment-net/catchment/popd/upstream"
 	"github.com/catchment-net/catchment/purge"
 	"github.com/catchment-net/catchment/site"
-	"github.com/catchment-net/catchment/topology"
 )
 
 // answer is the header of what a flight brings. It is immutable.
@@ -59,7 +59,7 @@ func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 		if stale.OK() {
 			header = stale.Fields()
 		}
-		resp, err := s.askUpstream(ctx, a, header)
+		resp, ours, err := s.askUpstream(ctx, a, header)
 		status := 0
 		if err == nil {
 			status = resp.StatusCode
@@ -78,37 +78,54 @@ func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 			return s.validated(a, stale, header, stamp, resp), nil
 		}
 		stale.Release()
-		return s.received(a, stamp, resp), nil
+		return s.received(a, stamp, resp, ours), nil
 	}
 }
 
 // askUpstream sends the request that may be shared, with validators if there is something to validate: stale is its
-// header. An upstream that confirms another answer than the one we hold is asked again without.
-func (s *Server) askUpstream(ctx context.Context, a *ask, stale http.Header) (*upstream.Answer, error) {
-	req := upstream.Request{
-		Method: http.MethodGet, URL: a.url, Header: a.shareable(), Origins: a.site.Origins,
-		Shields: s.shields(a), OriginHost: a.site == a.c.any, Early: a.early, Wish: a.wish.Field(),
-	}
+// header. An upstream that confirms another answer than the one we hold is asked again without. It is ours to keep unless
+// a peer keeps it.
+func (s *Server) askUpstream(ctx context.Context, a *ask, stale http.Header) (resp *upstream.Answer, ours bool, err error) {
+	peer, hot, done := s.peer(a)
+	req := s.request(a, http.MethodGet, a.shareable())
+	req.Peer, req.Wish = peer, a.wish.Field()
 	plain := req.Header
 	if stale != nil {
 		req.Header = plain.Clone()
 		maps.Copy(req.Header, fresh.Validators(stale))
 	}
-	resp, err := s.countUpstream(s.up.Do(ctx, req))
+	resp, err = s.countUpstream(s.up.Do(ctx, req))
 	if err == nil && resp.StatusCode == http.StatusNotModified && (stale == nil || !fresh.Validates(resp.Header, stale)) {
 		_ = resp.Body.Close() // a 304 has none
 		req.Header = plain
-		return s.countUpstream(s.up.Do(ctx, req))
+		resp, err = s.countUpstream(s.up.Do(ctx, req))
 	}
-	return resp, err
+	if err != nil {
+		done()
+		return nil, false, err
+	}
+	resp.Body = &untilClosed{resp.Body, done}
+	return resp, resp.Tier != upstream.Peer || hot, nil
 }
 
-// shields are the nodes to ask before the origin: none for another node's request, which ends the tiers.
-func (s *Server) shields(a *ask) []*topology.Node {
-	if a.edge != "" || a.c.node == nil || fault.Is(fault.ShieldBypassed) {
-		return nil
+// untilClosed is a body whose end somebody waits for.
+type untilClosed struct {
+	io.ReadCloser
+	done func()
+}
+
+// Close is io.Closer's. It may be called once.
+func (b *untilClosed) Close() error {
+	defer b.done()
+	return b.ReadCloser.Close()
+}
+
+// request is what goes upstream for a.
+func (s *Server) request(a *ask, method string, header http.Header) upstream.Request {
+	return upstream.Request{
+		Method: method, URL: a.url, Header: header, Rules: a.c.digests[a.site], Shields: s.shields(a),
+		Origins: a.site.Origins, OriginHost: a.site == a.c.any, Early: a.early,
 	}
-	return upstream.Shields(a.c.topology, a.c.node.POP, s.view.Load(), a.primary)
 }
 
 // validated is the stored answer with the fields of a 304 (RFC 9111 §4.3.4). It takes stale's pin over.
@@ -123,7 +140,7 @@ func (s *Server) validated(a *ask, stale mem.View, stored http.Header, stamp uin
 	shared, policy := fresh.Shared(header), fresh.NewPolicy(x, a.rule)
 	r := s.storedResult(a, stale, shared, resp.StatusCode, "")
 	r.Value.header, r.Value.policy = header, policy
-	if ok, why := fresh.Storable(x, a.rule); !ok {
+	if ok, why := s.storable(a, x, resp); !ok {
 		s.store.Remove(a.primary)
 		s.marks.Set(a.primary, s.o.Now().Add(hitForMiss))
 		r.Value.storable, r.Value.stored, r.Value.detail, r.Shared = false, false, why, false
@@ -140,8 +157,16 @@ func (s *Server) validated(a *ask, stale mem.View, stored http.Header, stamp uin
 	return r
 }
 
-// received judges a full answer: whose it is, and whether it is kept.
-func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer) flight.Result[*answer] {
+// storable is fresh.Storable, but for answers of nodes that key the URL in another way.
+func (s *Server) storable(a *ask, x fresh.Exchange, resp *upstream.Answer) (ok bool, why string) {
+	if !a.ofOurRules(resp) {
+		return false, "rules"
+	}
+	return fresh.Storable(x, a.rule)
+}
+
+// received judges a full answer: whose it is, and whether it is kept; it is not if it is not ours.
+func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer, ours bool) flight.Result[*answer] {
 	x := s.exchange(a, resp)
 	ans := &answer{
 		status: resp.StatusCode, header: cleaned(fresh.Header(resp.Header, resp.StatusCode, a.rule)), length: resp.ContentLength,
@@ -150,7 +175,7 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer) flight.Re
 	vary, varyOK := key.Vary(resp.Header["Vary"])
 	ans.shared = fresh.Shared(ans.header)
 	ans.vary, ans.variant = vary, key.Variant(a.primary, vary, a.header)
-	ans.storable, ans.detail = fresh.Storable(x, a.rule)
+	ans.storable, ans.detail = s.storable(a, x, resp)
 	switch {
 	case !ans.storable:
 	case !varyOK || !mayVary(a.site.Cache, vary):
@@ -165,9 +190,9 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer) flight.Re
 	if !fits {
 		ans.detail = "too-large"
 	}
-	ans.stored = ans.storable && fits
+	ans.stored = ans.storable && fits && ours
 	usable := s.usable(ans.policy, resp)
-	r := flight.Result[*answer]{Value: ans, Shared: ans.stored && usable, Body: resp.Body, Length: resp.ContentLength}
+	r := flight.Result[*answer]{Value: ans, Shared: ans.storable && fits && usable, Body: resp.Body, Length: resp.ContentLength}
 	switch {
 	case r.Shared:
 		s.marks.Clear(a.primary)
@@ -220,11 +245,11 @@ func (s *Server) exchange(a *ask, resp *upstream.Answer) fresh.Exchange {
 }
 
 // usable reports whether an answer that has just come may go to all who wait for it. A stale one may if it can be used
-// while it is validated, or comes from a shield that had nothing better: its origin is in trouble, and the more we
+// while it is validated, or comes from a node that had nothing better: its origin is in trouble, and the more we
 // asked, the worse it would get.
 func (s *Server) usable(p fresh.Policy, resp *upstream.Answer) bool {
 	now := s.now()
-	return p.Use(now, fresh.Wish{}) != fresh.Revalidate || resp.Tier == upstream.Shield && p.UsableOnError(now, fresh.Wish{})
+	return p.Use(now, fresh.Wish{}) != fresh.Revalidate || resp.Tier != upstream.Origin && p.UsableOnError(now, fresh.Wish{})
 }
 
 // cleaned drops the fields that only nodes may say.

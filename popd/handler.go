@@ -40,7 +40,8 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, c, false)
 }
 
-// internal answers other nodes. What they ask for goes to the origin at most, never to another shield.
+// internal answers other nodes. What an edge asks for goes to the origin at most, never to another shield; what a peer
+// asks for to the shields, never to another peer.
 func (s *Server) internal(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == topology.HealthPath {
 		s.health(w, r)
@@ -48,8 +49,9 @@ func (s *Server) internal(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.count()()
 	c := s.config.Load()
+	_, told := upstream.ParseTier(r.Header.Get(upstream.TierField))
 	switch {
-	case r.Header.Get(upstream.TierField) == "" || r.Header.Get(upstream.SchemeField) == "":
+	case !told || r.Header.Get(upstream.SchemeField) == "":
 		s.refuse(w, http.StatusBadRequest, "tier", "a request between nodes says its "+upstream.TierField+" and "+upstream.SchemeField)
 	case upstream.Looped(r.Header, c.loopID, s.o.Node):
 		s.refuse(w, http.StatusLoopDetected, "loop", "the request has been through this node before")
@@ -82,6 +84,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *config, inter
 		return
 	}
 	a := s.newAsk(c, st, host, r, internal)
+	if internal {
+		w.Header()[upstream.RulesField] = []string{c.digests[st]}
+		if r.Header.Get(upstream.RulesField) != c.digests[st] { // what is stored here may be another answer there
+			s.pass(w, r, a, "bypass; detail=rules")
+			return
+		}
+	}
 	if mustPass(r, a) {
 		s.pass(w, r, a, passReason(r))
 		return

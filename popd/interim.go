@@ -14,7 +14,7 @@ import (
 // shield.
 func await(w http.ResponseWriter, r *http.Request, a *ask, ready <-chan struct{}) bool {
 	var tick <-chan time.Time
-	if a.edge != "" && r.ContentLength == 0 {
+	if a.from.Node != "" && r.ContentLength == 0 {
 		t := time.NewTicker(signOfLife)
 		defer t.Stop()
 		tick = t.C

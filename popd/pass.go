@@ -66,9 +66,12 @@ func target(r *http.Request) string {
 // forward sends the client's own request upstream, with the given header and target. It returns nil if there is no
 // answer to hand on, and has told the client why then. The answer's body must be closed.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd string, header http.Header, target string) *upstream.Answer {
-	req := upstream.Request{
-		Method: r.Method, URL: a.url, Target: target, Header: header,
-		Shields: s.shields(a), Origins: a.site.Origins, OriginHost: a.site == a.c.any, Early: a.early,
+	req := s.request(a, r.Method, header)
+	req.Target = target
+	if !fresh.Safe(r.Method) { // who keeps the key hears that its answer is outdated
+		peer, _, done := s.peer(a)
+		defer done()
+		req.Peer = peer
 	}
 	var body *clientBody
 	if r.ContentLength != 0 {
@@ -119,7 +122,7 @@ func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 // update takes the header of a HEAD's answer over into the stored answer, or drops that if it is outdated.
 func (s *Server) update(a *ask, stale mem.View, stamp uint64, resp *upstream.Answer) {
 	x := s.exchange(a, resp)
-	ok, _ := fresh.Storable(x, a.rule)
+	ok, _ := s.storable(a, x, resp)
 	stored := stale.Fields()
 	if !ok || !fresh.Updates(resp.Header, stored, stale.Length()) {
 		s.forget(a.primary)

@@ -22,7 +22,7 @@ type ask struct {
 	wish    fresh.Wish
 	header  http.Header // for upstream: normalised, signed, without what only we may say
 	early   chan upstream.Early
-	edge    string // the node that asks, on the internal side; "" for a client
+	from    upstream.Asker // the node that asks, on the internal side; without a name: a client
 }
 
 // newAsk reads a request for a host of ours. c's site has been found already.
@@ -36,7 +36,7 @@ func (s *Server) newAsk(c *config, st *site.Site, host string, r *http.Request, 
 	client := clientAddr(r)
 	if internal {
 		scheme = h.Get(upstream.SchemeField)
-		_, a.edge, _ = strings.Cut(h.Get(upstream.TierField), "edge=")
+		a.from, _ = upstream.ParseTier(h.Get(upstream.TierField)) // internal has looked
 		client = h.Get("X-Forwarded-For")
 	}
 	fresh.StripConnection(h)

@@ -125,11 +125,13 @@ func (s *Server) member(params ...string) string {
 	return sfItem(s.o.Node) + "; " + strings.Join(params, "; ")
 }
 
-// detailed adds the detail parameter: why an answer is as it is, or, in an answer to another node, that this tier is the
-// shield.
+// detailed adds the detail parameter: why an answer is as it is, or, in an answer to another node, which tier this is.
 func detailed(r *http.Request, detail string, params ...string) []string {
 	if internal(r) {
-		detail = "shield"
+		detail = upstream.Shield
+		if from, _ := upstream.ParseTier(r.Header.Get(upstream.TierField)); from.Peer {
+			detail = upstream.Peer
+		}
 	}
 	if detail == "" {
 		return params

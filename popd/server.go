@@ -35,6 +35,7 @@ type Server struct {
 	flights *flight.Group[*answer]
 	marks   *flight.Marks
 	up      *upstream.Client
+	tiers   tiers
 	metrics *metrics
 	loop    *h1.Server
 

@@ -1,6 +1,7 @@
-// Package upstream asks for what a cache does not have: a shield POP first, the next shield, then an origin.
+// Package upstream asks for what a cache does not have: the peer that keeps it, a shield POP, the next shield, then an
+// origin.
 //
-//	edge ──mutual TLS :7950, Catchment-Tier: edge=NODE──► shield ──► origin
+//	edge ──mutual TLS :7950, Catchment-Tier: peer=NODE──► peer ──edge=NODE──► shield ──► origin
 //	     ◄── 102 every 200 ms while it waits itself ────
 //
 // A shield that is silent is left for the next one long before an origin would be given up: its host may be frozen
@@ -28,21 +29,6 @@ import (
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
-)
-
-// The header fields of requests between nodes. Only the internal listener believes them.
-const (
-	TierField   = "Catchment-Tier"   // "edge=NODE": who asks
-	SchemeField = "Catchment-Scheme" // of the client's URL
-)
-
-// AgeField is the header field in which a shield says how old its answer is, in milliseconds by its own steady clock.
-const AgeField = "Catchment-Age"
-
-// The tiers that answer.
-const (
-	Shield = "shield"
-	Origin = "origin"
 )
 
 // Options configures a Client. All durations and limits must be set.
@@ -74,8 +60,10 @@ type Request struct {
 	URL     key.URL // scheme and host are the client's
 	Target  string  // path and query to send; empty means those of URL
 	Header  http.Header
-	Body    io.Reader // nil if there is none
-	Length  int64     // of Body in bytes, -1 if unknown
+	Body    io.Reader      // nil if there is none
+	Length  int64          // of Body in bytes, -1 if unknown
+	Rules   string         // RulesField for nodes
+	Peer    *topology.Node // asked before the shields; nil: nobody
 	Shields []*topology.Node
 	Origins []site.Origin
 	// Early, if set, takes the interim answers that an upstream sends of itself (1xx except 100 and 101, and except a
@@ -100,8 +88,9 @@ const maxEarly = 16
 // Answer is an upstream's answer. Its body must be closed.
 type Answer struct {
 	*http.Response
-	Tier                      string        // Shield or Origin
-	Age                       time.Duration // as a shield counts it, whatever its wall clock says; negative: not known
+	Tier                      string        // Peer, Shield or Origin
+	Age                       time.Duration // as a node counts it, whatever its wall clock says; negative: not known
+	Rules                     string        // RulesField of a node
 	RequestTime, ResponseTime time.Time
 }
 
@@ -205,7 +194,7 @@ func (c *Client) dialNode(ctx context.Context, network, address string) (net.Con
 	return nil, err
 }
 
-// Do asks the shields in order, then the origins by weight, and returns the first answer. What may not be repeated
+// Do asks the peer, the shields in order, then the origins by weight, and returns the first answer. What may not be repeated
 // (any method but GET and HEAD) goes to the next one only if no byte of it was sent. The error is an *Error.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	repeatable := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -213,7 +202,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	attempt := func(tier string, send func() (*http.Response, error)) (a *Answer, final bool) {
 		start := c.o.Now()
 		resp, err := send()
-		if err == nil && tier == Shield && resp.StatusCode == http.StatusMisdirectedRequest && repeatable {
+		if err == nil && tier != Origin && resp.StatusCode == http.StatusMisdirectedRequest && repeatable {
 			_ = resp.Body.Close() // it has not heard of the site yet; the next one may
 			err = errors.New("does not know the host")
 		}
@@ -224,14 +213,19 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 		if err == nil {
 			end := c.o.Now()
 			dated(resp.Header, end)
-			return &Answer{Response: resp, Tier: tier, Age: ageOf(resp, tier), RequestTime: start, ResponseTime: end}, true
+			return &Answer{Response: resp, Tier: tier, Age: ageOf(resp, tier), Rules: resp.Header.Get(RulesField), RequestTime: start, ResponseTime: end}, true
 		}
 		last = err
 		var unsent unsentError
 		return nil, ctx.Err() != nil || !repeatable && !errors.As(err, &unsent)
 	}
+	if r.Peer != nil {
+		if a, final := attempt(Peer, func() (*http.Response, error) { return c.askNode(ctx, r, r.Peer, Peer) }); final {
+			return a, c.failure(a, last)
+		}
+	}
 	for _, n := range r.Shields {
-		if a, final := attempt(Shield, func() (*http.Response, error) { return c.askShield(ctx, r, n) }); final {
+		if a, final := attempt(Shield, func() (*http.Response, error) { return c.askNode(ctx, r, n, Shield) }); final {
 			return a, c.failure(a, last)
 		}
 	}
@@ -253,10 +247,10 @@ func dated(h http.Header, now time.Time) {
 	}
 }
 
-// ageOf is a shield's AgeField. Nobody else is believed.
+// ageOf is a node's AgeField. Nobody else is believed.
 func ageOf(resp *http.Response, tier string) time.Duration {
 	ms, err := strconv.ParseInt(resp.Header.Get(AgeField), 10, 64)
-	if tier != Shield || err != nil || ms < 0 || ms > math.MaxInt32*1000 {
+	if tier == Origin || err != nil || ms < 0 || ms > math.MaxInt32*1000 {
 		return -1
 	}
 	return time.Duration(ms) * time.Millisecond
@@ -287,11 +281,12 @@ func (c *Client) askOrigin(ctx context.Context, r Request, o site.Origin) (*http
 	return resp, nil
 }
 
-func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*http.Response, error) {
+// askNode asks a node, as an edge asks its shield or as a node asks a peer of its POP.
+func (c *Client) askNode(ctx context.Context, r Request, n *topology.Node, tier string) (*http.Response, error) {
 	scheme := "https"
 	if c.o.ClientTLS == nil {
 		if !c.o.Insecure {
-			return nil, unsentError{fmt.Errorf("ask shield %q: no TLS keys", n.Name)}
+			return nil, unsentError{fmt.Errorf("ask %s %q: no TLS keys", tier, n.Name)}
 		}
 		scheme = "http"
 	}
@@ -300,8 +295,9 @@ func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*h
 		return nil, err
 	}
 	req.Header = req.Header.Clone()
-	req.Header.Set(TierField, "edge="+c.o.Node)
+	req.Header.Set(TierField, tierValue(tier, c.o.Node))
 	req.Header.Set(SchemeField, r.URL.Scheme)
+	req.Header.Set(RulesField, r.Rules)
 	if r.Wish != "" {
 		req.Header.Set("Cache-Control", r.Wish)
 	}
@@ -311,7 +307,7 @@ func (c *Client) askShield(ctx context.Context, r Request, n *topology.Node) (*h
 	}
 	resp, err := c.send(ctx, c.shields, req, quiet, r.Early)
 	if err != nil {
-		return nil, fmt.Errorf("ask shield %q: %w", n.Name, err)
+		return nil, fmt.Errorf("ask %s %q: %w", tier, n.Name, err)
 	}
 	return resp, nil
 }

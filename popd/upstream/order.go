@@ -9,6 +9,7 @@ import (
 
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/popd/shard"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -56,7 +57,7 @@ func Shields(t *topology.Topology, self *topology.POP, v *health.View, k key.Key
 	}
 	type ranked struct {
 		node  *topology.Node
-		score float64
+		score uint64
 	}
 	var all []ranked
 	for _, p := range t.POPs {
@@ -64,7 +65,7 @@ func Shields(t *topology.Topology, self *topology.POP, v *health.View, k key.Key
 			continue
 		}
 		if n := pick(p, v, k); n != nil {
-			all = append(all, ranked{n, rendezvous(k, p.Name)})
+			all = append(all, ranked{n, shard.Score(k, p.Name)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(b.score, a.score) })
@@ -78,13 +79,24 @@ func Shields(t *topology.Topology, self *topology.POP, v *health.View, k key.Key
 // pick is the node of a POP that keeps a key: the first by rendezvous of those that may be used; nil if none may.
 func pick(p *topology.POP, v *health.View, k key.Key) *topology.Node {
 	var best *topology.Node
-	var most float64
 	for _, n := range p.Nodes {
-		if s := rendezvous(k, n.Name); usable(v, n.Name) && (best == nil || s > most) {
-			best, most = n, s
+		if usable(v, n.Name) && (best == nil || shard.Score(k, n.Name) > shard.Score(k, best.Name)) {
+			best = n
 		}
 	}
 	return best
+}
+
+// Peers are the names of a POP's nodes that may keep keys now: self always, the others while they may be used. It is
+// pure.
+func Peers(self *topology.Node, v *health.View) []string {
+	var names []string
+	for _, n := range self.POP.Nodes {
+		if n == self || usable(v, n.Name) {
+			names = append(names, n.Name)
+		}
+	}
+	return names
 }
 
 func usable(v *health.View, node string) bool {
@@ -94,8 +106,6 @@ func usable(v *health.View, node string) bool {
 	n, known := v.Nodes[node]
 	return !known || !n.Draining && n.Services[health.Web].State.Usable()
 }
-
-func rendezvous(k key.Key, name string) float64 { return score(append(k[:], name...), 1) }
 
 // score is weighted rendezvous hashing: the highest score wins with a probability in proportion to the weight.
 func score(seed []byte, weight float64) float64 {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestShields(t *testing.T) {
 	}
 	first := map[string]int{}
 	for i := range 1000 {
-		k := key.Key{byte(i), byte(i >> 8)}
+		k := key.Key(sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
 		both := Shields(topo, nyc, nil, k)
 		if len(both) != 2 {
 			t.Fatalf("%d shields, want 2", len(both))

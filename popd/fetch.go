@@ -174,6 +174,10 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer, ours bool
 	}
 	vary, varyOK := key.Vary(resp.Header["Vary"])
 	ans.shared = fresh.Shared(ans.header)
+	if allowed := resp.Header.Get("Access-Control-Allow-Origin"); allowed != "" && allowed != "*" && varyOK && !slices.Contains(vary, "origin") {
+		vary = append(vary, "origin") // it answers one origin's pages, whether Vary says so or not
+		slices.Sort(vary)
+	}
 	ans.vary, ans.variant = vary, key.Variant(a.primary, vary, a.header)
 	ans.storable, ans.detail = s.storable(a, x, resp)
 	switch {

@@ -45,7 +45,7 @@ func (s *Server) newAsk(c *config, st *site.Site, host string, r *http.Request, 
 	a.wish = fresh.ReadWish(r.Header, st.Cache.ObeyClients)
 	a.url = key.Canonical(scheme, host, r.URL.EscapedPath(), r.URL.RawQuery, keyRules(c, st))
 	a.primary = a.url.Key()
-	a.rule = ruleFor(st.Cache, a.url.Path)
+	a.rule = ruleFor(st.Cache, a.url)
 	h.Set("X-Forwarded-Proto", a.url.Scheme)
 	h.Set("X-Forwarded-Host", a.url.Host)
 	h.Set("X-Forwarded-For", client)
@@ -66,22 +66,40 @@ func clientAddr(r *http.Request) string {
 	return host
 }
 
-// ruleFor is the first rule that matches the path, with the site's allowance for stale answers.
-func ruleFor(c site.Cache, path string) fresh.Rule {
+// ruleFor is what the site's rules say of a path, with the site's allowance for stale answers. A path that an origin may
+// read as another one (`/static/..%2Fcart`, `/cart;/x`) is never stored if either reading says so, and has a rule's ttl
+// only if both say the same.
+func ruleFor(c site.Cache, u key.URL) fresh.Rule {
 	r := fresh.Rule{IfError: c.Stale.IfError, WhileRevalidate: c.Stale.WhileRevalidate}
-	for _, rule := range c.Rules {
-		if site.Match(rule.Path, path) {
-			r.Never, r.TTL = rule.Never, rule.TTL
-			break
+	first, second := firstRule(c.Rules, u.Path), -1
+	if len(c.Rules) > 0 {
+		if loose := u.LoosePath(); loose != u.Path {
+			second = firstRule(c.Rules, loose)
+		} else {
+			second = first
 		}
 	}
+	for _, i := range []int{first, second} {
+		if i >= 0 && c.Rules[i].Never {
+			r.Never = true
+		}
+	}
+	if first >= 0 && first == second {
+		r.TTL = c.Rules[first].TTL
+	}
 	return r
+}
+
+// firstRule is the index of the first rule that matches, or -1.
+func firstRule(rules []site.Rule, path string) int {
+	return slices.IndexFunc(rules, func(r site.Rule) bool { return site.Match(r.Path, path) })
 }
 
 // perRequest are fields that concern one request and its client, not the answer that others may get.
 var perRequest = []string{
 	"Range", "If-Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since",
 	"Cache-Control", "Pragma", "X-Forwarded-For", "Expect", "Content-Length", "Content-Type",
+	"Referer", "From", "Date", "Max-Forwards",
 }
 
 // shareable is a's header for a request whose answer may be stored: without what concerns this client alone.
@@ -131,10 +149,10 @@ func stripUntrusted(h http.Header) {
 // Vary names it: a field that we do not know may shape the answer in a way that nobody meant to share.
 var ordinary = map[string]bool{
 	"Accept": true, "Accept-Charset": true, "Accept-Encoding": true, "Accept-Language": true, "Authorization": true,
-	"Cookie": true, "User-Agent": true, "Referer": true, "Origin": true, "Dnt": true, "Te": true, "From": true,
+	"Cookie": true, "User-Agent": true, "Origin": true, "Dnt": true,
 	"Upgrade-Insecure-Requests": true, "Priority": true, "Purpose": true, "Save-Data": true, "Device-Memory": true,
 	"Downlink": true, "Ect": true, "Rtt": true, "Width": true, "Viewport-Width": true, "Dpr": true, //nolint:misspell // ECT is a field: effective connection type
-	"Traceparent": true, "Tracestate": true, "Date": true, "Max-Forwards": true,
+	"Traceparent": true, "Tracestate": true,
 	"Via": true, "Cdn-Loop": true, "X-Forwarded-Proto": true, "X-Forwarded-Host": true, // ours
 }
 

@@ -232,10 +232,16 @@ func (o *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// interim is an interim answer.
+type interim struct {
+	status int
+	header http.Header
+}
+
 // rfcReply is an answer and the interim ones before it.
 type rfcReply struct {
 	reply
-	interim []*http.Response
+	interim []interim
 }
 
 func (w *world) ask(addr, method, target string, lines []string) (rfcReply, error) {
@@ -277,7 +283,8 @@ func (w *world) ask(addr, method, target string, lines []string) (rfcReply, erro
 			return out, err
 		}
 		if resp.StatusCode < 200 {
-			out.interim = append(out.interim, resp)
+			_ = resp.Body.Close() // it has none
+			out.interim = append(out.interim, interim{resp.StatusCode, resp.Header})
 			continue
 		}
 		all, err := io.ReadAll(resp.Body)
@@ -420,8 +427,8 @@ func (r *rfcRun) interim(s rfcStep) {
 		return
 	}
 	for _, i := range r.last.interim {
-		if strconv.Itoa(i.StatusCode) == s.head[0] {
-			r.fields(s, "in the interim answer", i.Header)
+		if strconv.Itoa(i.status) == s.head[0] {
+			r.fields(s, "in the interim answer", i.header)
 			return
 		}
 	}

@@ -72,7 +72,7 @@ func (d *Directives) add(name, value string, argued bool) {
 	one, seen := d.names[name]
 	switch {
 	case delta[name]:
-		n, _ := parseDelta(value)
+		n := parseDelta(value)
 		if seen && one.seconds != n {
 			n = 0 // two that differ: neither can be trusted (RFC 9111 §4.2.1)
 		}
@@ -182,20 +182,20 @@ func canonicalName(s string) string {
 }
 
 // parseDelta reads delta-seconds: digits only. What cannot be read is 0, so that it makes an answer stale.
-func parseDelta(s string) (d time.Duration, ok bool) {
+func parseDelta(s string) time.Duration {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
-		return 0, false
+		return 0
 	}
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil {
-		return maxDelta, true // only too large is left
+		return maxDelta // only too large is left
 	}
-	return time.Duration(n) * time.Second, true
+	return time.Duration(n) * time.Second
 }
 
 // isToken: RFC 9110 §5.6.2.
 func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if !isTokenByte(s[i]) {
 			return false
 		}

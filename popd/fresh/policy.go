@@ -133,8 +133,7 @@ func initialAge(x Exchange) time.Duration {
 // ageField reads Age: of several values the first counts, an unreadable one is ignored (RFC 9111 §5.1).
 func ageField(h http.Header) time.Duration {
 	first, _, _ := strings.Cut(h.Get("Age"), ",")
-	age, _ := parseDelta(strings.Trim(first, " \t"))
-	return age
+	return parseDelta(strings.Trim(first, " \t"))
 }
 
 // Age is current_age of RFC 9111 §4.2.3, never negative.

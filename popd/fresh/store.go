@@ -38,7 +38,7 @@ func Storable(x Exchange, r Rule) (ok bool, why string) {
 		return false, "site-rule"
 	case x.Method != http.MethodGet:
 		return false, "method"
-	case !final(x.Status):
+	case !final(x.Status) || aboutRequest[x.Status]:
 		return false, "status"
 	case cc.Has("must-understand") && !understood[x.Status]:
 		return false, "must-understand" // RFC 9111 §5.2.2.3
@@ -72,13 +72,21 @@ func final(status int) bool {
 	return status >= 200 && status <= 599 && status != http.StatusPartialContent && status != http.StatusNotModified
 }
 
+// aboutRequest lists statuses that say something of one request or its client rather than of a resource. 428, 429, 431
+// and 511 must not be stored (RFC 6585); with the others we are stricter than RFC 9111 §3: whoever can make an origin
+// call one request bad could make it bad for all.
+var aboutRequest = map[int]bool{
+	400: true, 406: true, 407: true, 408: true, 411: true, 412: true, 413: true, 415: true, 416: true, 417: true, 421: true,
+	425: true, 426: true, 428: true, 429: true, 431: true, 511: true,
+}
+
 // heuristic lists the statuses that may be stored without explicit freshness (RFC 9110 §15.1), 206 excepted.
 var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}
 
 // understood lists the statuses whose caching requirements this package implements (RFC 9111 §5.2.2.3).
 var understood = map[int]bool{
 	200: true, 203: true, 204: true, 300: true, 301: true, 302: true, 303: true, 307: true, 308: true,
-	400: true, 401: true, 403: true, 404: true, 405: true, 410: true, 414: true,
+	401: true, 403: true, 404: true, 405: true, 410: true, 414: true,
 	500: true, 501: true, 502: true, 503: true, 504: true,
 }
 

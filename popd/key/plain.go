@@ -24,10 +24,7 @@ func Plain(scheme, host string, target []byte, rules *site.Key) (k Key, ok bool)
 	}
 	b := append(buf[:0], scheme...)
 	b = append(append(append(b, 0), host...), 0)
-	path, query := target, []byte(nil)
-	if i := bytes.IndexByte(target, '?'); i >= 0 {
-		path, query = target[:i], target[i+1:]
-	}
+	path, query, _ := bytes.Cut(target, []byte{'?'})
 	if !plainPath(path) || !plainQuery(query, rules) {
 		return k, false
 	}

@@ -92,6 +92,42 @@ func (u URL) RequestURI() string {
 // String is the URL in full.
 func (u URL) String() string { return u.Scheme + "://" + u.Host + u.RequestURI() }
 
+// LoosePath is the path as a careless origin may read it: everything decoded, backslashes as slashes, no parameters
+// after `;`, no empty or dot segments. A rule for a path should know both readings.
+func (u URL) LoosePath() string {
+	if !strings.ContainsAny(u.Path, "%;") && !strings.Contains(u.Path, "//") {
+		return u.Path
+	}
+	path := strings.ReplaceAll(unescape(u.Path), `\`, "/")
+	var out []string
+	folder := strings.HasSuffix(path, "/")
+	for s := range strings.SplitSeq(path, "/") {
+		s, _, _ = strings.Cut(s, ";")
+		switch {
+		case s == "" || s == ".":
+		case s == "..":
+			out = out[:max(0, len(out)-1)]
+		default:
+			out = append(out, s)
+		}
+	}
+	if folder && len(out) > 0 {
+		out = append(out, "")
+	}
+	return "/" + strings.Join(out, "/")
+}
+
+// unescape undoes encodings, again and again as long as there are any: an origin behind another proxy does so twice.
+func unescape(s string) string {
+	for range 3 {
+		if strings.IndexByte(s, '%') < 0 {
+			break
+		}
+		s = decode(strings.ReplaceAll(s, "+", "%2B"))
+	}
+	return s
+}
+
 // normalise decodes percent-encoded unreserved characters, encodes bytes that may not stand bare, and writes
 // hexadecimal digits in upper case. A "%" that starts no encoding becomes "%25".
 func normalise(s string, bare func(byte) bool) string {
@@ -182,7 +218,7 @@ func decode(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch {
-		case s[i] == '%' && i+2 < len(s):
+		case s[i] == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
 			b.WriteByte(unhex(s[i+1])<<4 | unhex(s[i+2]))
 			i += 2
 		case s[i] == '+':

@@ -17,16 +17,12 @@ type ghosts struct {
 
 // newGhosts has room for about n keys.
 func newGhosts(n int, seed maphash.Seed) ghosts {
-	buckets := 1
-	for buckets*ghostWays < n {
-		buckets *= 2
-	}
-	return ghosts{places: make([]uint32, buckets*ghostWays), seed: seed, step: max(1, uint64(n)/256)}
+	return ghosts{places: make([]uint32, max(n/ghostWays, 1)*ghostWays), seed: seed, step: max(1, uint64(n)/256)}
 }
 
 func (g *ghosts) bucket(k digest) (places []uint32, print uint32) {
 	h := maphash.Comparable(g.seed, k)
-	at := int(h>>16) & (len(g.places)/ghostWays - 1) * ghostWays
+	at := int(h>>32*uint64(len(g.places)/ghostWays)>>32) * ghostWays
 	return g.places[at : at+ghostWays], uint32(h%0xffff+1) << 16
 }
 

@@ -84,13 +84,9 @@ func New(o Options) *Store {
 	fixed := int64(0)
 	for i := range s.shards {
 		sh := &s.shards[i]
-		buckets := 1
-		for int64(buckets)*perBucket*int64(n) < limit {
-			buckets *= 2
-		}
-		sh.buckets = make([]ref, buckets)
+		sh.buckets = make([]ref, int(limit/perBucket)/n)
 		sh.ghosts = newGhosts(int(limit/perGhost)/n, s.seed)
-		fixed += int64(4*buckets + 4*len(sh.ghosts.places))
+		fixed += int64(4*len(sh.buckets) + 4*len(sh.ghosts.places))
 	}
 	s.arena = newArena(limit - fixed)
 	s.arena.fixed += fixed
@@ -180,7 +176,7 @@ func (s *Store) Stats() Stats {
 func (s *Store) find(k digest) (*shard, *ref) {
 	h := maphash.Comparable(s.seed, k)
 	sh := &s.shards[h%uint64(len(s.shards))]
-	return sh, &sh.buckets[h>>32&uint64(len(sh.buckets)-1)]
+	return sh, &sh.buckets[h>>32*uint64(len(sh.buckets))>>32]
 }
 
 // link makes a finished record an entry, in the place of the one with the same variant; of too many variants the

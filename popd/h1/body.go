@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -126,12 +127,10 @@ func (b *body) nextChunk() error {
 	return b.trailer()
 }
 
-// chunkSize reads `1*HEXDIG [ chunk-ext ]`. Extensions are skipped (RFC 9112 §7.1.1), but they must be fit to be.
+// chunkSize reads `1*HEXDIG [ chunk-ext ]`. Extensions are skipped (RFC 9112 §7.1.1), but they must be
+// fit to be, and white space before them is not taken.
 func chunkSize(line []byte) (int64, error) {
 	digits, ext, _ := bytes.Cut(line, []byte(";"))
-	if trimmed := bytes.TrimRight(digits, " \t"); len(trimmed) < len(digits) && len(line) > len(digits) {
-		digits = trimmed // white space before an extension is bad, but has one meaning only
-	}
 	if len(digits) == 0 || len(digits) > 15 {
 		return 0, errChunk
 	}
@@ -155,12 +154,17 @@ func chunkSize(line []byte) (int64, error) {
 // trailer reads the fields after the last chunk (RFC 9112 §7.1.2). Those that frame or route a message, or decide who may
 // have it, do not belong there and are dropped (RFC 9110 §6.5.1).
 func (b *body) trailer() error {
+	fields := http.Header{}
 	for total := 0; ; {
 		line, err := b.c.line(maxTrailer - total)
 		switch {
 		case err != nil:
 			return chunkError(err)
 		case len(line) == 0:
+			if len(fields) > 0 && b.req.Trailer == nil {
+				b.req.Trailer = http.Header{}
+			}
+			maps.Copy(b.req.Trailer, fields)
 			return io.EOF
 		}
 		total += len(line)
@@ -168,13 +172,9 @@ func (b *body) trailer() error {
 		if err != nil || total > maxTrailer {
 			return errTrailer
 		}
-		if f.Known != Other {
-			continue
+		if f.Known == Other {
+			fields.Add(string(f.Name), string(f.Value))
 		}
-		if b.req.Trailer == nil {
-			b.req.Trailer = http.Header{}
-		}
-		b.req.Trailer.Add(string(f.Name), string(f.Value))
 	}
 }
 
@@ -222,14 +222,20 @@ func (c *conn) line(limit int) ([]byte, error) {
 	}
 }
 
-// unasked reports whether the client still waits for 100 (Continue): it may send its body or not, and there is no telling
-// where the next request begins.
-func (b *body) unasked() bool {
+// isLost reports whether the next request cannot be found behind this body: it is broken, or longer than we care to read,
+// or the client still waits for 100 (Continue) and may send it or not.
+func (b *body) isLost() bool {
 	if !b.mu.TryLock() {
 		return false // somebody is reading it
 	}
 	defer b.mu.Unlock()
-	return b.waits
+	return b.lost()
+}
+
+// lost is isLost for who holds mu.
+func (b *body) lost() bool {
+	broken := b.err != nil && b.err != io.EOF //nolint:errorlint // the bare one
+	return b.waits || broken || b.err == nil && !b.chunked && b.left > maxDiscard
 }
 
 // discard reads what is left of the body, if it is little, so that the connection can go on. It reports whether it can.
@@ -244,8 +250,8 @@ func (b *body) discard() bool {
 	}
 	defer b.mu.Unlock()
 	b.closed = true
-	if b.waits || b.err == nil && !b.chunked && b.left > maxDiscard {
-		return b.err == io.EOF //nolint:errorlint // the bare one; a client that waits may send its body or not: there is no telling
+	if b.lost() {
+		return false
 	}
 	var scrap [2 << 10]byte
 	for total := 0; b.err == nil && total < maxDiscard; {

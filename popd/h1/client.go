@@ -12,9 +12,9 @@ import (
 // still there is watched only if somebody asks, by reading the connection while nobody else does.
 type client struct {
 	context.Context
-	c               *conn
+	c *conn
 
-	mu       sync.Mutex      // guards the following
+	mu       sync.Mutex // guards the following
 	inner    context.Context
 	cancel   context.CancelFunc
 	atEnd    bool          // the body has been read

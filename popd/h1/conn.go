@@ -195,12 +195,12 @@ func (c *conn) writeBody(a *Answer) error {
 
 func appendConnection(b []byte, ends bool, minor int) []byte {
 	switch {
-	case ends:
+	case ends && minor == 1:
 		return append(b, "Connection: close\r\n"...)
-	case minor == 0:
+	case !ends && minor == 0:
 		return append(b, "Connection: keep-alive\r\n"...)
 	}
-	return b
+	return b // what the version means anyway (RFC 9112 §9.3)
 }
 
 // giveUp ends the connection for an error: with an answer if the client can use one.

@@ -16,11 +16,11 @@ func (h *Head) judge() error {
 		return err
 	}
 	h.connection()
-	if h.Has(Expect) && h.Minor == 1 {
+	if h.Has(Expect) {
 		if v := h.One(Expect); !equalFold(v, "100-continue") {
 			return errExpect
 		}
-		h.waits = h.length != 0
+		h.waits = h.length != 0 && h.Minor == 1 // HTTP/1.0 does not know 100 (RFC 9110 §10.1.1)
 	}
 	return nil
 }

@@ -19,8 +19,8 @@ type listener struct {
 	s    *Server
 	b    Binding
 	base context.Context
-	h2   *http.Server    // nil where HTTP/2 is not served
-	pass chan net.Conn   // to h2
+	h2   *http.Server  // nil where HTTP/2 is not served
+	pass chan net.Conn // to h2
 }
 
 func newListener(ctx context.Context, s *Server, b Binding) *listener {

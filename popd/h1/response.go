@@ -219,7 +219,7 @@ func (w *response) decide(length int64) {
 		delete(h, "Content-Length") // an invalid one is not passed on
 	}
 	chunked := w.plan(length, promised, has)
-	if w.body != nil && w.body.unasked() || strings.EqualFold(strings.Join(h["Connection"], ","), "close") || w.c.s.draining.Load() {
+	if w.body != nil && w.body.isLost() || strings.EqualFold(strings.Join(h["Connection"], ","), "close") || w.c.s.draining.Load() {
 		w.ends = true
 	}
 	c := w.c
@@ -255,8 +255,12 @@ func (w *response) decide(length int64) {
 func (w *response) plan(length, promised int64, has bool) (chunked bool) {
 	switch {
 	case !hasBody(w.status), w.req.Method == http.MethodHead:
-		if w.status == http.StatusNoContent {
+		switch w.status {
+		case http.StatusNoContent:
 			delete(w.sent, "Content-Length") // RFC 9110 §8.6
+		case http.StatusNotModified: // what a 304 need not say, and at times says wrong (RFC 9110 §15.4.5)
+			delete(w.sent, "Content-Length")
+			delete(w.sent, "Content-Type")
 		}
 		w.framing = bodiless
 	case has:
@@ -348,7 +352,10 @@ func (w *response) finish() {
 	switch w.framing {
 	case byLen:
 		if w.left > 0 {
-			w.ends, w.err = true, http.ErrContentLength // it must not look whole
+			w.err = http.ErrContentLength // it must not look whole
+		}
+		if n, ok := w.promised(); ok && w.total > n {
+			w.ends = true // the Handler is not to be trusted with this connection
 		}
 	case byChunks:
 		w.c.ensureOut()

@@ -12,15 +12,6 @@ func (m *mask) has(i uint16) bool { return m[i>>6&7]>>(i&63)&1 != 0 }
 
 func (m *mask) set(i uint16) { m[i>>6&7] |= 1 << (i & 63) }
 
-func (m *mask) clear(i uint16) { m[i>>6&7] &^= 1 << (i & 63) }
-
-func (m *mask) and(o *mask) (out mask) {
-	for i := range m {
-		out[i] = m[i] & o[i]
-	}
-	return out
-}
-
 func (m *mask) len() (n int) {
 	for _, word := range m {
 		n += bits.OnesCount64(word)

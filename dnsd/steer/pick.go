@@ -14,8 +14,8 @@ type SetID uint64
 
 // The limits of a SetID.
 const (
-	MaxSingle  = 1 << setBits // all SetIDs of one candidate are below
-	MaxNearest = 6            // candidates of one answer
+	MaxSingle  = 1 << setBits    // all SetIDs of one candidate are below
+	MaxNearest = site.MaxNearest // candidates of one answer
 
 	setBits = 10
 )
@@ -29,6 +29,15 @@ func (s SetID) at(n int) (i uint16, ok bool) {
 	return v - 1, v != 0
 }
 
+func (s SetID) contains(i uint16) bool {
+	for ; s != 0; s >>= setBits {
+		if uint16(s&(MaxSingle-1)) == i+1 {
+			return true
+		}
+	}
+	return false
+}
+
 // Pick chooses for one client and family (6: AAAA, else A), and says for whom else the choice holds: for all clients
 // that share so many leading bits of the address. Only candidates with an address of the family are chosen: a negative
 // answer must not depend on the client, since caches keep it for everybody (RFC 7871 §7.4). A candidate that is down
@@ -36,25 +45,31 @@ func (s SetID) at(n int) (i uint16, ok bool) {
 // the host says `fail: closed`. A nil Health knows of nothing bad. It does not allocate.
 func (p *Policy) Pick(client netip.Addr, family int, h *Health) (SetID, uint8) {
 	f := index(family)
-	w := walk{p: p, client: client, f: f, able: &p.able[f], live: p.able[f]}
+	w := walk{p: p, client: client, able: &p.able[f]}
 	if st := h.of(p); st != nil && p.host.Steer != site.Anycast {
 		if h.empty {
 			return 0, 0
 		}
-		w.st = st
-		w.live = w.live.and(&st.usable[f])
+		w.usable, w.st = &st.usable[f], st
 	}
-	return w.pick()
+	w.choose()
+	if w.n == 0 && !p.host.Closed { // all are down
+		w.usable, w.st = nil, nil
+		w.choose()
+	}
+	if w.n == 0 {
+		return 0, 0
+	}
+	return w.set, w.scope
 }
 
 // walk is one decision in the making.
 type walk struct {
 	p      *Policy
 	client netip.Addr
-	f      int
-	st     *standing // nil: all are well
 	able   *mask     // have an answer
-	live   mask      // have one and are well
+	usable *mask     // are well; nil: all are
+	st     *standing // for what they bear of their load; nil: all bear the whole
 
 	net   uint64 // the client's network, once it was needed
 	drawn bool   // it was
@@ -63,16 +78,9 @@ type walk struct {
 	n     int
 }
 
-func (w *walk) pick() (SetID, uint8) {
-	w.choose()
-	if w.n == 0 && !w.p.host.Closed { // all are down
-		w.live, w.st = *w.able, nil
-		w.choose()
-	}
-	if w.n == 0 {
-		return 0, 0
-	}
-	return w.set, w.scope
+// live reports whether a candidate may be taken.
+func (w *walk) live(i uint16) bool {
+	return w.able.has(i) && (w.usable == nil || w.usable.has(i)) && (w.n == 0 || !w.set.contains(i))
 }
 
 // choose takes of those that are live.
@@ -91,7 +99,6 @@ func (w *walk) choose() {
 }
 
 func (w *walk) add(i uint16) {
-	w.live.clear(i)
 	w.set = w.set.with(w.n, i)
 	w.n++
 }
@@ -99,7 +106,7 @@ func (w *walk) add(i uint16) {
 // first takes the first of the list that is live.
 func (w *walk) first(list []uint16) {
 	for _, i := range list {
-		if w.live.has(i) {
+		if w.live(i) {
 			w.add(i)
 			return
 		}
@@ -114,7 +121,7 @@ func (w *walk) nearest() {
 	w.scope = scope
 	w.along(order)
 	if w.n == 0 && w.st != nil {
-		w.live, w.st = w.able.and(&w.st.usable[w.f]), nil
+		w.st = nil
 		w.along(order)
 	}
 }
@@ -131,20 +138,19 @@ func (w *walk) along(order []uint16) {
 // visit takes from one spot what is still wanted: the only candidate there, or drawn ones of several.
 func (w *walk) visit(members []uint16) {
 	if len(members) == 1 {
-		if i := members[0]; w.live.has(i) && w.accepts(i) {
+		if i := members[0]; w.live(i) && w.accepts(i) {
 			w.add(i)
 		}
 		return
 	}
+	var passed mask // those that let this client pass
 	for w.n < w.p.wants {
-		i, ok := w.draw(members, false)
+		i, ok := w.draw(members, &passed)
 		if !ok {
 			return
 		}
-		if w.accepts(i) {
+		if passed.set(i); w.accepts(i) {
 			w.add(i)
-		} else {
-			w.live.clear(i)
 		}
 	}
 }
@@ -163,20 +169,20 @@ func (w *walk) weighted() {
 		w.first(w.p.order)
 		return
 	}
-	if i, ok := w.draw(w.p.order, true); ok {
+	if i, ok := w.draw(w.p.order, nil); ok {
 		w.add(i)
 	}
 }
 
-// draw picks one of the list by weight.
-func (w *walk) draw(list []uint16, scaled bool) (best uint16, found bool) {
+// draw picks one of the list by weight. Of a list without passed, what a candidate bears of its load scales its weight.
+func (w *walk) draw(list []uint16, passed *mask) (best uint16, found bool) {
 	lowest := 0.0
 	for _, i := range list {
-		if !w.live.has(i) {
+		if !w.live(i) || passed != nil && passed.has(i) {
 			continue
 		}
 		share := uint16(whole)
-		if scaled && w.st != nil && w.st.partial.has(i) {
+		if passed == nil && w.st != nil && w.st.partial.has(i) {
 			share = w.st.shares[i]
 		}
 		if score := w.p.list[i].score(w.network(), w.p.salt, share); !found || score < lowest {

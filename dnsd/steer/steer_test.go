@@ -102,7 +102,13 @@ func clients(tb testing.TB, more ...geodata.Row) *geodata.Sources {
 	return database(tb, rows)
 }
 
-func database(tb testing.TB, rows []geodata.Row) *geodata.Sources {
+// failer is what testing.TB and rapid.T share.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+}
+
+func database(tb failer, rows []geodata.Row) *geodata.Sources {
 	tb.Helper()
 	var b bytes.Buffer
 	if err := geodata.Build(&b, rows); err != nil {

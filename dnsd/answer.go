@@ -110,6 +110,7 @@ func (w *worker) answerInternet(from asker) (*body, uint8) {
 // slow resolves a query and packs its answer.
 func (w *worker) slow(st *steering, name []byte) (*body, uint8) {
 	a := st.state.config.zones.Resolve(wire.Text(name), w.q.Type, st)
+	st.settle(&a)
 	b, err := packBody(a, name, st.state.config.index.seed)
 	if err != nil { // a record of a zone that cannot be written
 		return w.s.failed, 0

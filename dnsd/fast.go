@@ -106,6 +106,7 @@ func (zx *zoneIndex) negative(kept *atomic.Pointer[body], st *steering, name []b
 func (zx *zoneIndex) resolve(st *steering, name []byte, qtype uint16) (*body, recorder) {
 	r := recorder{steering: st}
 	a := st.state.config.zones.Resolve(wire.Text(name), qtype, &r)
+	r.settle(&a)
 	b, err := packBody(a, name, st.state.config.index.seed)
 	if err != nil {
 		return nil, r

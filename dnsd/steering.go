@@ -15,8 +15,9 @@ type steering struct {
 	state    *state
 	client   netip.Addr // of the ECS option; not valid: none, or it asks not to be used
 	resolver netip.Addr
-	bits     uint8 // the longest scope that a decision had
-	chosen   int   // the metrics' number of the last decision; 0: none
+	bits     uint8  // the longest scope that a decision had
+	chosen   int    // the metrics' number of the last decision; 0: none
+	closed   uint32 // TTL of a host that answers nothing only because all is down; 0: there was none
 }
 
 var _ zone.Steerer = (*steering)(nil)
@@ -35,6 +36,9 @@ func (st *steering) Steer(host, owner string, qtype uint16) []dns.RR {
 	set, bits := p.Pick(st.addr(), family, st.state.health)
 	st.bits = max(st.bits, bits)
 	st.chosen = st.server.metrics.popNo.number(label(p, set))
+	if set == 0 && p.Serves(family) {
+		st.closed = p.TTL()
+	}
 	addrs, cname := p.Answer(set, family, st.state.health)
 	return records(addrs, cname, dns.RR_Header{Name: owner, Rrtype: qtype, Class: dns.ClassINET, Ttl: p.TTL()})
 }
@@ -77,6 +81,21 @@ func records(addrs []netip.Addr, cname string, h dns.RR_Header) []dns.RR {
 		}
 	}
 	return rrs
+}
+
+// settle bounds for how long a negative answer is kept that lasts only while all is down (`fail: closed`): no longer than
+// an address would be. It must be called after each Resolve.
+func (st *steering) settle(a *zone.Answer) {
+	ttl := st.closed
+	st.closed = 0
+	if ttl == 0 || len(a.Authority) == 0 {
+		return
+	}
+	if soa, ok := a.Authority[0].(*dns.SOA); ok && soa.Hdr.Ttl > ttl {
+		short := *soa
+		short.Hdr.Ttl = ttl
+		a.Authority = []dns.RR{&short}
+	}
 }
 
 // scope is what the reply's ECS option says: the network that the decisions hold for. It is 0 for what is the same for

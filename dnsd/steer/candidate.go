@@ -131,6 +131,9 @@ func (p *Policy) HasCNAME() bool {
 	return slices.ContainsFunc(p.list, func(c candidate) bool { return c.cname != "" && c.weight > 0 })
 }
 
+// Serves reports whether some candidate has an answer for the family: what is not answered then is so for a while only.
+func (p *Policy) Serves(family int) bool { return p.able[index(family)] != mask{} }
+
 // Host is the host that the policy was compiled from. It must not be changed.
 func (p *Policy) Host() *site.Host { return p.host }
 

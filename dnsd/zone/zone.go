@@ -8,9 +8,10 @@ package zone
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/catchment-net/catchment/internal/master"
 )
 
 // Zone is one zone. All its names are lower case and end with a dot.
@@ -100,18 +101,4 @@ func parent(owner string) string {
 }
 
 // Canonical is the form in which names are compared: lower case, final dot, and no needless escapes.
-func Canonical(owner string) string {
-	if !strings.Contains(owner, `\`) {
-		return dns.CanonicalName(owner)
-	}
-	buf := make([]byte, 256)
-	n, err := dns.PackDomainName(dns.Fqdn(owner), buf, 0, nil, false)
-	if err != nil {
-		return dns.CanonicalName(owner)
-	}
-	plain, _, err := dns.UnpackDomainName(buf[:n], 0)
-	if err != nil {
-		return dns.CanonicalName(owner)
-	}
-	return dns.CanonicalName(plain)
-}
+func Canonical(owner string) string { return master.Canonical(owner) }

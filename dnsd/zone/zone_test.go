@@ -255,17 +255,18 @@ func TestRootZone(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	const top = "@ SOA n m 1 1 1 1 1\n@ NS n\n"
 	for _, c := range []struct{ name, text, want string }{
-		{"empty", "", `zones/shop: zone "shop.example." has no SOA record; want one at its top`},
+		{"empty", "", `zones/shop: zone shop.example. has no records; begin with`},
 		{"no NS", "@ SOA n m 1 1 1 1 1\n", "has no NS record"},
-		{"outside", top + "www.other.example. A 192.0.2.1\n", `"www.other.example." lies outside the zone "shop.example."`},
+		{"no SOA", "@ NS n\n", "zones/shop:1: zone shop.example. has no SOA"},
+		{"outside", top + "www.other.example. A 192.0.2.1\n", `zones/shop:3: record of "www.other.example." is outside the zone`},
 		{"bad address", top + "\nwww A 192.0.2.300\n", "zones/shop:4:"},
 		{"second SOA", top + "@ SOA n m 2 1 1 1 1\n", "a second SOA"},
-		{"SOA below the top", top + "w SOA n m 2 1 1 1 1\n", `SOA at "w.shop.example."`},
-		{"two CNAMEs", top + "w CNAME a\nw CNAME b\n", "a second CNAME"},
-		{"CNAME and data", top + "w CNAME a\nw A 192.0.2.1\n", "has a CNAME and a A; want the CNAME alone"},
+		{"SOA below the top", top + "w SOA n m 2 1 1 1 1\n", `zones/shop:3: the SOA is that of "w.shop.example."`},
+		{"two CNAMEs", top + "w CNAME a\nw CNAME b\n", "has a CNAME and other records"},
+		{"CNAME and data", top + "w CNAME a\nw A 192.0.2.1\n", "zones/shop:4: \"w.shop.example.\" has a CNAME and other records"},
 		{"include", top + "$INCLUDE /etc/hostname\n", "zones/shop:"},
-		{"class", top + "w CH TXT x\n", "class CH"},
-		{"both of two mistakes", "w CH TXT x\nv.example. A 192.0.2.1\n@ SOA n m 1 1 1 1 1\n", "class CH"},
+		{"class", top + "w CH TXT x\n", "the class CH"},
+		{"both of two mistakes", "w CH TXT x\nv.example. A 192.0.2.1\n@ SOA n m 1 1 1 1 1\n", "the class CH"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("shop.example", "zones/shop", []byte(c.text))

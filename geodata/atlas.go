@@ -23,8 +23,14 @@ func NewAtlas(s Sources) (*Atlas, error) {
 			return nil, err
 		}
 		world = world.translate(s.withASNRules(places.values, facts))
-		world = overlay(world, s.Rules.Prefixes, facts, func(f *Facts, r *Rule) { f.Prefix = r })
-		*family.out = overlay(world, s.Rules.Measured, facts, func(f *Facts, r *Rule) { f.Measured = r })
+		world, err = overlay(world, s.Rules.Prefixes, facts, func(f *Facts, r *Rule) { f.Prefix = r })
+		if err != nil {
+			return nil, err
+		}
+		*family.out, err = overlay(world, s.Rules.Measured, facts, func(f *Facts, r *Rule) { f.Measured = r })
+		if err != nil {
+			return nil, err
+		}
 	}
 	a.facts = facts.values
 	return a, nil
@@ -43,7 +49,7 @@ type known struct {
 func (s *Sources) places(width int, all *interner[known]) (*spans, error) {
 	world := whole(width)
 	for _, db := range s.Databases {
-		layer, err := db.spans(width, all)
+		layer, err := db.ranges(width, all, Location.withoutCity)
 		if err != nil {
 			return nil, fmt.Errorf("read geodata %q: %w", db.name, err)
 		}
@@ -61,8 +67,8 @@ func (s *Sources) places(width int, all *interner[known]) (*spans, error) {
 	return world, nil
 }
 
-// spans walks one family of the database; each record is decoded once.
-func (d *DB) spans(width int, all *interner[known]) (*spans, error) {
+// ranges walks one family of the database; each record is decoded once. Trim takes away what does not matter.
+func (d *DB) ranges(width int, all *interner[known], trim func(Location) Location) (*spans, error) {
 	out := &spans{width: width}
 	ids := map[uint32]uint32{d.tree.nothing(): 0}
 	err := d.tree.walk(width, func(start number, record uint32) error {
@@ -72,8 +78,7 @@ func (d *DB) spans(width int, all *interner[known]) (*spans, error) {
 			if err != nil {
 				return err
 			}
-			loc.City = ""
-			id = all.id(known{loc, true})
+			id = all.id(known{trim(loc), true})
 			ids[record] = id
 		}
 		out.add(start, id)
@@ -96,24 +101,28 @@ func (s *Sources) withASNRules(places []known, facts *interner[Facts]) []uint32 
 }
 
 // overlay lays rules with prefixes over the world.
-func overlay(world *spans, rules []*Rule, facts *interner[Facts], set func(*Facts, *Rule)) *spans {
-	var nets []network
+func overlay(world *spans, rules []*Rule, facts *interner[Facts], set func(*Facts, *Rule)) (*spans, error) {
+	var blocks []block
 	for i, r := range rules {
 		if r.Prefix.Addr().BitLen() == world.width {
-			nets = append(nets, network{r.Prefix, uint32(i) + 1})
+			blocks = append(blocks, blockOf(r.Prefix, uint32(i)+1))
 		}
 	}
-	if len(nets) == 0 {
-		return world
+	if len(blocks) == 0 {
+		return world, nil
 	}
-	return combine(world, flatten(world.width, nets), func(a, b uint32) uint32 {
+	layer, err := flatten(world.width, blocks)
+	if err != nil { // prefixes never cross
+		return nil, err
+	}
+	return combine(world, layer, func(a, b uint32) uint32 {
 		if b == 0 {
 			return a
 		}
 		f := facts.values[a]
 		set(&f, rules[b-1])
 		return facts.id(f)
-	})
+	}), nil
 }
 
 // interner numbers the distinct values that it is given; the first has number 0.

@@ -1,15 +1,17 @@
 package geodata
 
 import (
-	"cmp"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"slices"
+	"strings"
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
+
+	"github.com/catchment-net/catchment/topology"
 )
 
 // Row is one network with its place. A longer prefix wins over a shorter one that holds it.
@@ -22,13 +24,47 @@ type Row struct {
 	ASN       uint32 // 0: not known
 }
 
-// BuiltType is the database type that Build writes, so that every MMDB tool reads the file.
+// BuiltType is the database type that is written, so that every MMDB tool reads the file.
 const BuiltType = "GeoLite2-City"
 
-// Build writes an MMDB in MaxMind's City layout. The same rows in any order give the same bytes: the build time within
-// is a constant. Reserved, private and documentation networks are kept. Host bits, and one prefix with two different
-// places, are errors.
+// Build writes an MMDB of rows in MaxMind's City layout. The same rows in any order give the same bytes: the build time
+// within is a constant. Reserved, private and documentation networks are kept. Host bits, and one prefix with two
+// different places, are errors.
 func Build(w io.Writer, rows []Row) error {
+	var d Draft
+	seen := map[netip.Prefix]Row{}
+	for _, r := range rows {
+		if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6() {
+			return fmt.Errorf("geodata prefix %q: want a network without host bits", r.Prefix)
+		}
+		if first, ok := seen[r.Prefix]; ok && first != r {
+			return fmt.Errorf("geodata prefix %q has two places: %s and %s", r.Prefix, first.where(), r.where())
+		}
+		seen[r.Prefix] = r
+		if err := d.Add(RangeOf(r.Prefix, r.location())); err != nil {
+			return fmt.Errorf("add geodata prefix %q: %w", r.Prefix, err)
+		}
+	}
+	if err := d.Lay(); err != nil {
+		return err
+	}
+	_, err := d.WriteTo(w)
+	return err
+}
+
+func (r Row) where() string {
+	return fmt.Sprintf("%q (%s, %g %g, AS%d)", r.City, r.Country, r.Lat, r.Lon, r.ASN)
+}
+
+func (r Row) location() Location {
+	return Location{
+		Country: r.Country, Continent: r.Continent, City: r.City, Point: true, Lat: r.Lat, Lon: r.Lon, ASN: r.ASN,
+	}
+}
+
+// writeMMDB writes ranges of both families with their locations; location 0 is nothing and is left out.
+func writeMMDB(w io.Writer, families []*spans, locations []Location) (int64, error) {
+	var key recordKey
 	tree, err := mmdbwriter.New(mmdbwriter.Options{
 		BuildEpoch:              1, // 0 would mean now
 		DatabaseType:            BuiltType,
@@ -38,55 +74,72 @@ func Build(w io.Writer, rows []Row) error {
 		RecordSize:              28,
 		IncludeReservedNetworks: true,
 		DisableIPv4Aliasing:     true, // aliases would make 2001::/32 and 2002::/16 unusable
+		KeyGenerator:            &key,
 	})
 	if err != nil {
-		return fmt.Errorf("start geodata: %w", err)
+		return 0, fmt.Errorf("start geodata: %w", err)
 	}
-	rows = slices.Clone(rows)
-	slices.SortFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(depth(a.Prefix), depth(b.Prefix)), a.Prefix.Addr().Compare(b.Prefix.Addr()))
-	})
-	for i, r := range rows {
-		if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6() {
-			return fmt.Errorf("geodata prefix %q: want a network without host bits", r.Prefix)
-		}
-		if i > 0 && r.Prefix == rows[i-1].Prefix && r != rows[i-1] {
-			return fmt.Errorf("geodata prefix %q has two places: %s and %s", r.Prefix, rows[i-1].where(), r.where())
-		}
-		if err := tree.Insert(ipNet(r.Prefix), r.record()); err != nil {
-			return fmt.Errorf("add geodata prefix %q: %w", r.Prefix, err)
+	records := make([]mmdbtype.Map, len(locations))
+	for _, family := range families {
+		err := family.prefixes(func(p netip.Prefix, location uint32) error {
+			if records[location] == nil {
+				records[location] = locations[location].record()
+			}
+			key.location = location
+			if err := tree.Insert(ipNet(p), records[location]); err != nil {
+				return fmt.Errorf("add geodata prefix %q: %w", p, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
 		}
 	}
-	if _, err := tree.WriteTo(w); err != nil {
-		return fmt.Errorf("write geodata: %w", err)
+	n, err := tree.WriteTo(w)
+	if err != nil {
+		return n, fmt.Errorf("write geodata: %w", err)
 	}
-	return nil
+	return n, nil
 }
 
-// depth is the prefix's length in the tree, where IPv4 lies below ::/96.
-func depth(p netip.Prefix) int { return p.Bits() + 128 - p.Addr().BitLen() }
+// recordKey tells the writer which records are equal, so that it need not hash each of them for every network.
+type recordKey struct {
+	location uint32 // of the network being inserted
+	buf      [4]byte
+}
+
+// Key is called once in each Insert.
+func (k *recordKey) Key(mmdbtype.DataType) ([]byte, error) {
+	binary.BigEndian.PutUint32(k.buf[:], k.location)
+	return k.buf[:], nil
+}
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-func (r Row) where() string {
-	return fmt.Sprintf("%q (%s, %g %g, AS%d)", r.City, r.Country, r.Lat, r.Lon, r.ASN)
-}
-
-func (r Row) record() mmdbtype.Map {
-	m := mmdbtype.Map{"location": mmdbtype.Map{"latitude": mmdbtype.Float64(r.Lat), "longitude": mmdbtype.Float64(r.Lon)}}
-	if r.Country != "" {
-		m["country"] = mmdbtype.Map{"iso_code": mmdbtype.String(r.Country)}
+func (l Location) record() mmdbtype.Map {
+	m := mmdbtype.Map{}
+	if l.Point {
+		m["location"] = mmdbtype.Map{"latitude": mmdbtype.Float64(l.Lat), "longitude": mmdbtype.Float64(l.Lon)}
 	}
-	if r.Continent != "" {
-		m["continent"] = mmdbtype.Map{"code": mmdbtype.String(r.Continent)}
+	if l.Country != "" {
+		m["country"] = mmdbtype.Map{"iso_code": mmdbtype.String(l.Country)}
 	}
-	if r.City != "" {
-		m["city"] = mmdbtype.Map{"names": mmdbtype.Map{"en": mmdbtype.String(r.City)}}
+	if l.Continent == "" {
+		l.Continent, _ = topology.ContinentOf(l.Country)
 	}
-	if r.ASN != 0 {
-		m["traits"] = mmdbtype.Map{"autonomous_system_number": mmdbtype.Uint32(r.ASN)}
+	if l.Continent != "" {
+		m["continent"] = mmdbtype.Map{"code": mmdbtype.String(l.Continent)}
+	}
+	if _, code, ok := strings.Cut(l.Region, "-"); ok {
+		m["subdivisions"] = mmdbtype.Slice{mmdbtype.Map{"iso_code": mmdbtype.String(code)}}
+	}
+	if l.City != "" {
+		m["city"] = mmdbtype.Map{"names": mmdbtype.Map{"en": mmdbtype.String(l.City)}}
+	}
+	if l.ASN != 0 {
+		m["traits"] = mmdbtype.Map{"autonomous_system_number": mmdbtype.Uint32(l.ASN)}
 	}
 	return m
 }

@@ -35,6 +35,16 @@ func (n number) addr(width int) netip.Addr {
 
 func (n number) less(m number) bool { return n.hi < m.hi || n.hi == m.hi && n.lo < m.lo }
 
+func (n number) compare(m number) int {
+	switch {
+	case n.less(m):
+		return -1
+	case n == m:
+		return 0
+	}
+	return 1
+}
+
 func (n number) next() number {
 	lo, carry := bits.Add64(n.lo, 1, 0)
 	return number{n.hi + carry, lo}
@@ -63,6 +73,17 @@ func (n number) bit(depth, width int) int {
 		return int(n.hi >> (low - 64) & 1)
 	}
 	return int(n.lo >> low & 1)
+}
+
+// child is the i-th of the 256 blocks that the block of that length at n is made of.
+func (n number) child(i, length, width int) number {
+	low := width - length - 8
+	if low >= 64 {
+		n.hi |= uint64(i) << (low - 64)
+	} else {
+		n.lo |= uint64(i) << low
+	}
+	return n
 }
 
 // end is the last address of the block of length plen that begins at n.
@@ -104,3 +125,10 @@ func (n number) widest(first, last number, width int) int {
 	}
 	return length
 }
+
+// aligned reports whether n is the first address of a block of that length.
+func (n number) aligned(length, width int) bool {
+	return number{}.end(length, width).and(n) == number{}
+}
+
+func (n number) and(m number) number { return number{n.hi & m.hi, n.lo & m.lo} }

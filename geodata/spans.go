@@ -1,9 +1,9 @@
 package geodata
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
-	"sort"
 )
 
 // spans cuts one family's whole address space into disjoint ranges, each with a value: range i begins at start[i] and
@@ -28,24 +28,12 @@ func (s *spans) add(start number, value uint32) {
 	s.value = append(s.value, value)
 }
 
-// find returns the index of the range that holds a.
-func (s *spans) find(a number) int {
-	return sort.Search(len(s.start), func(i int) bool { return a.less(s.start[i]) }) - 1
-}
-
 // last is the last address of range i.
 func (s *spans) last(i int) number {
 	if i+1 < len(s.start) {
 		return s.start[i+1].previous()
 	}
 	return number{}.end(0, s.width)
-}
-
-// lookup returns the value of a's range and the length of the widest aligned block around a in it.
-func (s *spans) lookup(a netip.Addr) (value uint32, length int) {
-	n := numberOf(a)
-	i := s.find(n)
-	return s.value[i], n.widest(s.start[i], s.last(i), s.width)
 }
 
 // translate gives each range the value that table has for its own, and joins what has become equal.
@@ -89,50 +77,59 @@ func combine(a, b *spans, join func(a, b uint32) uint32) *spans {
 	return out
 }
 
-// network is a prefix with a value.
-type network struct {
-	prefix netip.Prefix
-	value  uint32
+// block is a range of addresses with a value, from a source that may nest them.
+type block struct {
+	first, last number
+	value       uint32
+	line        int32 // where it was read
 }
 
-// flatten turns nested networks of one family into disjoint ranges: the longest prefix wins, of equal ones the last.
-// What none covers has value 0.
-func flatten(width int, all []network) *spans {
-	nets := slices.Clone(all)
-	slices.SortStableFunc(nets, func(a, b network) int {
-		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
+func blockOf(p netip.Prefix, value uint32) block {
+	first := numberOf(p.Addr())
+	return block{first: first, last: first.end(p.Bits(), p.Addr().BitLen()), value: value}
+}
+
+// crossing is two blocks that overlap and of which neither holds the other.
+type crossing struct{ a, b block }
+
+func (c *crossing) Error() string {
+	return fmt.Sprintf("the ranges of lines %d and %d cross", c.a.line, c.b.line)
+}
+
+// flatten turns the nested blocks of one family into disjoint ranges: the smallest block wins, of equal ones the last.
+// What none covers has value 0. It sorts blocks in place.
+func flatten(width int, blocks []block) (*spans, error) {
+	slices.SortStableFunc(blocks, func(a, b block) int {
+		if c := a.first.compare(b.first); c != 0 {
 			return c
 		}
-		return a.prefix.Bits() - b.prefix.Bits()
+		return b.last.compare(a.last)
 	})
 	out := whole(width)
-	var open []network // each holds the next one
-	// closeTo ends the open networks that end before start; the one around an ended network goes on behind it.
-	closeTo := func(ended func(end number) bool) {
-		for len(open) > 0 {
-			inner := open[len(open)-1].prefix
-			end := numberOf(inner.Addr()).end(inner.Bits(), width)
-			if !ended(end) {
-				return
-			}
+	var open []block // each holds the next one
+	// closeTo ends the open blocks that end before limit; the one around an ended block goes on behind it.
+	closeTo := func(limit number) {
+		for len(open) > 0 && open[len(open)-1].last.less(limit) {
+			end := open[len(open)-1].last
 			open = open[:len(open)-1]
 			outer := uint32(0)
 			if len(open) > 0 {
 				outer = open[len(open)-1].value
 			}
-			if end != (number{}).end(0, width) {
-				out.replace(end.next(), outer)
-			}
+			out.replace(end.next(), outer)
 		}
 	}
-	for _, n := range nets {
-		start := numberOf(n.prefix.Addr())
-		closeTo(func(end number) bool { return end.less(start) })
-		out.replace(start, n.value)
-		open = append(open, n)
+	top := number{}.end(0, width)
+	for _, b := range blocks {
+		closeTo(b.first)
+		if n := len(open); n > 0 && open[n-1].last.less(b.last) {
+			return nil, &crossing{open[n-1], b}
+		}
+		out.replace(b.first, b.value)
+		open = append(open, b)
 	}
-	closeTo(func(number) bool { return true })
-	return out
+	closeTo(top)
+	return out, nil
 }
 
 // replace is add for a start that may be the last one's: then it takes its place.
@@ -141,4 +138,29 @@ func (s *spans) replace(start number, value uint32) {
 		s.start, s.value = s.start[:n-1], s.value[:n-1]
 	}
 	s.add(start, value)
+}
+
+// prefixes calls fn for the networks that cover each range whose value is not 0, in order.
+func (s *spans) prefixes(fn func(netip.Prefix, uint32) error) error {
+	for i, v := range s.value {
+		if v == 0 {
+			continue
+		}
+		last := s.last(i)
+		for first := s.start[i]; ; {
+			length := first.widest(first, last, s.width)
+			for length < s.width && !first.aligned(length, s.width) {
+				length++
+			}
+			if err := fn(netip.PrefixFrom(first.addr(s.width), length), v); err != nil {
+				return err
+			}
+			end := first.end(length, s.width)
+			if end == last {
+				break
+			}
+			first = end.next()
+		}
+	}
+	return nil
 }

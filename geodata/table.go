@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"unsafe"
 )
 
 // MaxLists is how many distinct lists a Table can hold.
@@ -16,7 +17,7 @@ const MaxLists = 1 << 16
 // whatever fails (design §7).
 type Table struct {
 	lists  [][]uint16 // lists[0]: of those of whom nothing is known
-	v4, v6 *spans
+	v4, v6 *trie
 }
 
 // Compile asks decide for the list of each distinct Facts and builds the table of them. Decide must depend on nothing
@@ -44,22 +45,22 @@ func (a *Atlas) Compile(decide func(*Facts) []uint16) (*Table, error) {
 		}
 		of[i] = id
 	}
-	t.v4, t.v6 = a.v4.translate(of), a.v6.translate(of)
+	t.v4, t.v6 = newTrie(a.v4.translate(of)), newTrie(a.v6.translate(of))
 	return t, nil
 }
 
 // Lookup returns the number of addr's list, and the length of the widest network around addr in which everybody has
 // that list. An IPv4-mapped IPv6 address counts as IPv6. For an address that is not valid it is list 0, scope 0.
 func (t *Table) Lookup(addr netip.Addr) (list uint16, scope uint8) {
+	if addr.Is4() {
+		e := t.v4.lookup4(addr)
+		return e.list(), e.scope()
+	}
 	if !addr.IsValid() {
 		return 0, 0
 	}
-	s := t.v6
-	if addr.Is4() {
-		s = t.v4
-	}
-	value, length := s.lookup(addr)
-	return uint16(value), uint8(length)
+	e := t.v6.lookup6(addr)
+	return e.list(), e.scope()
 }
 
 // List returns the list of that number. It must not be changed.
@@ -67,3 +68,12 @@ func (t *Table) List(n uint16) []uint16 { return t.lists[n] }
 
 // Lists is the number of distinct lists; they are numbered from 0.
 func (t *Table) Lists() int { return len(t.lists) }
+
+// Size is the memory that the table takes, in bytes.
+func (t *Table) Size() int {
+	lists := 0
+	for _, l := range t.lists {
+		lists += int(unsafe.Sizeof(l)) + 2*cap(l)
+	}
+	return lists + t.v4.size() + t.v6.size()
+}

@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 		a.node(), a.dnsd(), a.popd(), a.bgpd(),
 		a.lab(), a.drill(),
 		a.status(), a.drain(), a.undrain(), a.restart(), a.bgp(), a.explain(),
-		a.keys(), a.schema(), a.doctor(), a.version(),
+		a.geodata(), a.keys(), a.schema(), a.doctor(), a.version(),
 	)
 	refuseUnknown(root)
 	return root

@@ -37,6 +37,7 @@ type follower struct {
 	view    func(*health.View)            // takes the hub's View; the first one says that the hub is there
 	left    func()                        // the hub is away
 	restart func() error                  // begins anew; nil where the process cannot
+	purge   func([]purgeOrder)            // forgets
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -104,6 +105,9 @@ func (f *follower) follow(ctx context.Context, conn net.Conn) (joined bool, err 
 		}
 		if u.Restart {
 			f.begin()
+		}
+		if len(u.Purge) > 0 {
+			f.purge(u.Purge)
 		}
 		if u.View != nil { // it is small, and clients wait for it
 			f.view(u.View)

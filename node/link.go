@@ -22,6 +22,7 @@ import (
 //	daemon                                   hub
 //	  │── report {service, node, ready …} ───►│  the hub begins to probe the service once it is ready
 //	  │◄── update {snapshot, view} ───────────│  whole Snapshots and Views; only the newest is ever sent
+//	  │◄── update {purge} ────────────────────│  each of them, answered in the next report
 //	  │── report {ready, draining, last …} ──►│  every half second, often in a drain, and on each change
 //	  │                  ✕                    │  end of file: the daemon is dead, the hub withdraws at once
 //
@@ -47,7 +48,8 @@ type update struct {
 	Files map[string][]byte `json:"files,omitempty"` // the Snapshot as its documents
 	View  *health.View      `json:"view,omitempty"`
 
-	Restart bool `json:"restart,omitempty"` // the daemon is to begin anew
+	Restart bool         `json:"restart,omitempty"` // the daemon is to begin anew
+	Purge   []purgeOrder `json:"purge,omitempty"`   // the cache is to forget; all of them arrive, in order
 
 	Refuse string `json:"refuse,omitempty"` // the hub does not want this daemon, and why; the connection ends
 }
@@ -61,10 +63,12 @@ type report struct {
 	Last     time.Time      `json:"last"`     // when its last client request on an anycast address arrived
 	Requests uint64         `json:"requests"` // how many there were of those
 	Refused  string         `json:"refused,omitempty"`
+	Purged   []purgeDone    `json:"purged,omitempty"` // since the last report
 	Pid      int            `json:"pid,omitempty"`
 }
 
-// mailbox holds the newest update that has not been sent yet. Put never blocks; a newer part replaces an older one.
+// mailbox holds the newest update that has not been sent yet. Put never blocks; a newer part replaces an older one, but
+// for purges, which queue up (at most maxPurges).
 type mailbox struct {
 	mu   sync.Mutex // guards next
 	next update
@@ -82,6 +86,7 @@ func (m *mailbox) put(u update) {
 		m.next.View = u.View
 	}
 	m.next.Restart = m.next.Restart || u.Restart
+	m.next.Purge = append(m.next.Purge, u.Purge...)
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/popd"
 )
 
 // The limits of the hub's link.
@@ -27,6 +28,8 @@ const (
 type port struct {
 	sink    func(update)   // must not block
 	traffic func() traffic // nil where it is in what it said
+	purge   purgeFunc      // of a cache
+	answers *purges        // who waits for answers of a link; nil without one
 	said    report
 }
 
@@ -54,6 +57,9 @@ func (h *hub) heard(s health.Service, r report) {
 	was := p.said
 	p.said = r
 	h.mu.Unlock()
+	if p.answers != nil {
+		p.answers.heard(r.Purged)
+	}
 	if r.Ready && !was.Ready {
 		h.judge.ready(s, r.Pid)
 	}
@@ -157,5 +163,8 @@ func (h *hub) accept(r report, box *mailbox) error {
 	if r.Service != health.DNS && r.Service != health.Web {
 		return fmt.Errorf("unknown service %q", r.Service)
 	}
-	return h.attach(r.Service, port{sink: box.put})
+	waiting := &purges{}
+	return h.attach(r.Service, port{sink: box.put, answers: waiting, purge: func(ctx context.Context, what popd.PurgeRequest) (popd.Purged, error) {
+		return waiting.ask(ctx, box, what)
+	}})
 }

@@ -52,6 +52,7 @@ func (h *hub) routes() {
 	h.admin.Handle("POST /v1/intents", h.serveIntent)
 	h.admin.Handle("POST /v1/apply", h.serveApply)
 	h.admin.Handle("POST /v1/restart", h.serveRestart)
+	h.admin.Handle("POST "+PurgePath, h.servePurge)
 	bgpRoutes(h.admin, h.bgp)
 	h.admin.Handle("GET /metrics", obs.Handler(h.o.Registry, h.o.Logger).ServeHTTP)
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/popd"
 )
 
 // Node is all daemons of one node in one process; the link is a function call.
@@ -46,11 +47,19 @@ func New(o Options) (*Node, error) {
 // Run runs the node until ctx is done, which means stop now. A daemon that cannot go on ends the node with its error.
 func (n *Node) Run(ctx context.Context) error {
 	for s, d := range map[health.Service]daemon{health.DNS: n.dns, health.Web: n.web} {
-		if err := n.hub.attach(s, inProcess(d)); err != nil {
+		p := inProcess(d)
+		if s == health.Web {
+			p.purge = n.purge
+		}
+		if err := n.hub.attach(s, p); err != nil {
 			return err
 		}
 	}
 	return runAll(ctx, n.hub.run, part("dnsd", n.dns.Run), part("popd", n.web.Run))
+}
+
+func (n *Node) purge(_ context.Context, what popd.PurgeRequest) (popd.Purged, error) {
+	return n.web.Purge(what)
 }
 
 // inProcess is the link as a function call. It carries Views alone: adopt gives the daemons of its own process their

@@ -68,6 +68,8 @@ type Service struct {
 	topo  *topology.Topology // of the Snapshot in force
 	byHub bool               // the hub is there, and own probes have no say
 	last  *health.View       // the hub's last
+
+	purged []purgeDone // what the next report answers
 }
 
 // runner is a daemon with its life.
@@ -97,7 +99,7 @@ func NewService(o Options, kind health.Service) (*Service, error) {
 	}
 	s.follower = &follower{
 		socket: o.Hub, service: kind, node: self.Name, log: o.Logger, changed: s.changed,
-		state: s.report, often: func() bool { return s.drained.Load() || s.draining.Load() }, apply: s.taken, view: s.viewed, left: s.left, restart: o.Restart,
+		state: s.report, often: func() bool { return s.drained.Load() || s.draining.Load() }, apply: s.taken, view: s.viewed, left: s.left, restart: o.Restart, purge: s.purge,
 	}
 	return s, nil
 }
@@ -141,7 +143,7 @@ func (s *Service) ready(_ health.Service, addrs []string) {
 
 func (s *Service) report() report {
 	clients := s.daemon.traffic()
-	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: clients.last, Requests: clients.total}
+	return report{Ready: s.listening.Load(), Draining: s.draining.Load(), Last: clients.last, Requests: clients.total, Purged: s.answers()}
 }
 
 // viewed takes a View of the hub.

@@ -1,9 +1,18 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/catchment-net/catchment/admin"
+	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/internal/obs"
 	"github.com/catchment-net/catchment/popd"
 )
 
@@ -12,12 +21,20 @@ type StandaloneWeb struct {
 	Origin string
 	Listen []string
 	Memory int64
+	State  string
+	Admin  string // empty means admin.sock in State
 	Logger *slog.Logger
 	Ready  func([]string)
 }
 
+// Proxy is a standalone cache with its admin socket, for purges, events and metrics.
+type Proxy struct {
+	*popd.Server
+	admin *admin.Server
+}
+
 // NewStandaloneWeb wires the proxy; it opens nothing.
-func NewStandaloneWeb(o StandaloneWeb) (*popd.Server, error) {
+func NewStandaloneWeb(o StandaloneWeb) (*Proxy, error) {
 	if len(o.Listen) == 0 {
 		return nil, errors.New("nothing to listen on: add --listen ADDR:PORT")
 	}
@@ -25,9 +42,30 @@ func NewStandaloneWeb(o StandaloneWeb) (*popd.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv, err := popd.New(popd.Options{Node: "popd", Public: o.Listen, Insecure: true, Memory: o.Memory, Logger: o.Logger, Ready: o.Ready})
+	if o.Admin == "" {
+		o.Admin = filepath.Join(o.State, "admin.sock")
+	}
+	ring, registry := event.NewRing(event.Options{Node: "popd"}), prometheus.NewRegistry()
+	ready := &gate{open: o.Ready, waiting: 2}
+	p := &Proxy{}
+	if p.admin, err = admin.New(admin.Options{Socket: strings.TrimPrefix(o.Admin, "unix:"), Logger: o.Logger, Ready: func(string) { ready.listens(nil) }}); err != nil {
+		return nil, err
+	}
+	p.Server, err = popd.New(popd.Options{
+		Node: "popd", Public: o.Listen, Insecure: true, Memory: o.Memory, Logger: o.Logger, Events: ring, Registerer: registry, Ready: ready.listens,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return srv, srv.Apply(conf)
+	p.admin.Handle("POST "+PurgePath, func(w http.ResponseWriter, r *http.Request) {
+		servePurge(w, r, func(_ context.Context, what popd.PurgeRequest) (popd.Purged, error) { return p.Purge(what) })
+	})
+	p.admin.Handle("GET /v1/events", admin.Events(ring).ServeHTTP)
+	p.admin.Handle("GET /metrics", obs.Handler(registry, o.Logger).ServeHTTP)
+	return p, p.Apply(conf)
+}
+
+// Run serves until ctx is done.
+func (p *Proxy) Run(ctx context.Context) error {
+	return runAll(ctx, part("popd", p.Server.Run), part("admin", p.admin.Run))
 }

@@ -6,38 +6,10 @@ import (
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
-	"github.com/catchment-net/catchment/popd/store/mem"
-	"github.com/catchment-net/catchment/purge"
 )
 
 // maxRejoins is how often a request may join a flight only to learn that its answer is another variant's.
 const maxRejoins = 3
-
-// lookup is the stored answer to a request, which must be released, or what the URL's stored answers differ by.
-func (s *Server) lookup(a *ask) (e mem.View, vary []string) {
-	e, vary = s.store.Get(a.primary, a.selects)
-	if !e.OK() || s.o.Purges == nil {
-		return e, vary
-	}
-	head := s.o.Purges.Head()
-	switch s.o.Purges.Check(e.Stamp(), purge.URLTag(a.primary), e.Tags()) {
-	case purge.Current:
-		e.Raise(head)
-	case purge.Hard:
-		s.store.RemoveEntry(e)
-		e.Release()
-		return mem.View{}, nil
-	}
-	return e, vary
-}
-
-// generation is the stamp of an answer that is asked for now.
-func (s *Server) generation() uint64 {
-	if s.o.Purges == nil {
-		return 0
-	}
-	return s.o.Purges.Head()
-}
 
 // cached answers a GET or HEAD from the store or through a flight.
 func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
@@ -48,19 +20,19 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 	case e.OK():
 		now := s.now()
 		vary = e.Vary()
-		switch e.Policy().Use(now, a.wish) {
+		switch e.use(now, a.wish) {
 		case fresh.Fresh:
 			s.metrics.requests.WithLabelValues("hit").Inc()
-			s.serveStored(w, r, e, now)
+			s.serveStored(w, r, e.View, now)
 			return
 		case fresh.Refresh:
 			s.metrics.requests.WithLabelValues("stale").Inc()
-			s.flights.Background(key.Variant(a.primary, vary, a.header), a.primary, s.generation(), s.fetch(a))
-			s.serveStored(w, r, e, now)
+			s.flights.Background(key.Variant(a.primary, vary, a.header), a.primary, s.o.Purges.Head(), s.fetch(a))
+			s.serveStored(w, r, e.View, now)
 			return
 		}
 		fwd = "stale"
-		if e.Policy().Use(now, fresh.Wish{}) != fresh.Revalidate {
+		if e.use(now, fresh.Wish{}) != fresh.Revalidate {
 			fwd = "request" // it is the client's wish that keeps it from being used
 		}
 	case vary != nil:
@@ -70,7 +42,7 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 	case a.wish.OnlyIfCached: // RFC 9111 §5.2.1.7
 		s.refuse(w, http.StatusGatewayTimeout, "only-if-cached", "not in the cache, and the request forbids to ask further")
 	case r.Method == http.MethodHead:
-		s.head(w, r, a, fwd, e)
+		s.head(w, r, a, fwd, e.View)
 	default:
 		s.metrics.requests.WithLabelValues("miss").Inc()
 		s.miss(w, r, a, fwd, vary)
@@ -86,7 +58,7 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, a *ask, fwd string
 		if alone || try == maxRejoins || unkeyed(a.shareable(), vary) {
 			seat = s.flights.Alone(a.primary, s.fetch(a))
 		} else {
-			seat = s.flights.Join(key.Variant(a.primary, vary, a.header), a.primary, s.generation(), s.fetch(a))
+			seat = s.flights.Join(key.Variant(a.primary, vary, a.header), a.primary, s.o.Purges.Head(), s.fetch(a))
 		}
 		next, done := s.ride(w, r, a, seat, fwd)
 		if done {

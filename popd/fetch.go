@@ -50,9 +50,10 @@ func (s *Server) storedResult(a *ask, e mem.View, header http.Header, fwdStatus 
 // since a looked is the answer. It runs in the flight's goroutine and must not touch the client's request.
 func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 	return func(ctx context.Context) (flight.Result[*answer], error) {
-		stamp := s.generation()
-		stale, _ := s.lookup(a)
-		if stale.OK() && stale.Policy().Use(s.now(), a.wish) == fresh.Fresh {
+		stamp := s.o.Purges.Head()
+		have, _ := s.lookup(a)
+		stale := have.View
+		if have.OK() && have.use(s.now(), a.wish) == fresh.Fresh {
 			return s.storedResult(a, stale, stale.Fields(), 0, ""), nil
 		}
 		var header http.Header // of what is stored; nil if there is nothing

@@ -15,6 +15,16 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	upstream *prometheus.CounterVec
 	bytes    prometheus.Counter
+	purges   *prometheus.CounterVec
+}
+
+// purged counts a purge.
+func (m *metrics) purged(r PurgeRequest) {
+	kind := "key"
+	if r.URL != "" {
+		kind = "url"
+	}
+	m.purges.WithLabelValues(kind, r.how()).Inc()
 }
 
 // newMetrics makes the counters of s and registers them where there is a registerer.
@@ -32,6 +42,10 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Name: "popd_body_bytes_total",
 			Help: "Bytes of bodies written to clients and other nodes.",
 		}),
+		purges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "popd_purges_total",
+			Help: "Purges, by what they named and how.",
+		}, []string{"kind", "how"}), // url, key; hard, soft
 	}
 	if reg == nil {
 		return m, nil
@@ -40,7 +54,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.upstream, m.bytes,
+		m.requests, m.upstream, m.bytes, m.purges,
 		gauge("popd_store_bytes", "Bytes of answers, stored or on their way, with all that is needed to find them.", func() int64 { return s.store.Stats().Bytes }),
 		gauge("popd_store_limit_bytes", "The most that popd_store_bytes may be.", func() int64 { return s.store.Limit() }),
 		gauge("popd_store_entries", "Stored answers.", func() int64 { return s.store.Stats().Entries }),
@@ -51,6 +65,8 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		gauge("popd_windows_limit_bytes", "The most that popd_windows_bytes may be, and 64 KiB for each such answer beyond.", func() int64 { return s.o.Memory / windowsShare }),
 		gauge("popd_unshareable_urls", "URLs remembered as not shareable.", func() int64 { return int64(s.marks.Len()) }),
 		gauge("popd_unshareable_urls_limit", "URLs remembered as not shareable that are allowed.", func() int64 { return flight.DefaultMarks }),
+		gauge("popd_purge_tags", "URLs and surrogate keys whose last purge is remembered.", func() int64 { return int64(s.o.Purges.Stats().Tags) }),
+		gauge("popd_purge_tags_limit", "URLs and surrogate keys whose last purge can be remembered.", func() int64 { return int64(s.o.Purges.Stats().Limit) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "popd_flights_refused_total",
 			Help: "Requests answered 503 because too many flights were under way.",

@@ -64,7 +64,7 @@ type Options struct {
 	Silence   time.Duration // 0 means DefaultSilence
 	Stall     time.Duration // 0 means DefaultStall
 
-	// Purges says what has been purged: it is asked at each lookup. Nil: nothing ever is.
+	// Purges says what has been purged: it is asked at each lookup. Nil: one of its own.
 	Purges *purge.Index
 
 	Logger     *slog.Logger          // nil discards
@@ -97,6 +97,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.FirstByte = orDefault(o.FirstByte, DefaultFirstByte)
 	o.Silence = orDefault(o.Silence, DefaultSilence)
 	o.Stall = orDefault(o.Stall, DefaultStall)
+	if o.Purges == nil {
+		o.Purges = purge.NewIndex(0)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -103,7 +103,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd str
 // to answer.
 func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale mem.View) {
 	s.metrics.requests.WithLabelValues("pass").Inc()
-	header, target, stamp := a.header, target(r), s.generation()
+	header, target, stamp := a.header, target(r), s.o.Purges.Head()
 	mine := !stale.OK() || unkeyed(a.shareable(), stale.Vary())
 	if !mine {
 		header, target = a.shareable(), a.url.RequestURI()

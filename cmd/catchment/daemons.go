@@ -104,7 +104,9 @@ func (a *app) popd() *cobra.Command {
 				return err
 			}
 			return a.serve(cmd, &f, "popd", func(p *daemon.Process) (daemon.Daemon, error) {
-				return node.NewStandaloneWeb(node.StandaloneWeb{Origin: origin, Listen: listen, Memory: memory, Logger: a.logger(&f), Ready: p.Ready})
+				return node.NewStandaloneWeb(node.StandaloneWeb{
+					Origin: origin, Listen: listen, Memory: memory, State: p.State.Dir, Admin: f.admin, Logger: a.logger(&f), Ready: p.Ready,
+				})
 			})
 		},
 	}

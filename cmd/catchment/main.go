@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		a.check(), a.diff(), a.apply(),
 		a.node(), a.dnsd(), a.popd(), a.bgpd(),
 		a.lab(), a.drill(),
-		a.status(), a.drain(), a.undrain(), a.restart(), a.bgp(), a.explain(),
+		a.status(), a.drain(), a.undrain(), a.restart(), a.bgp(), a.explain(), a.purge(),
 		a.geodata(), a.keys(), a.schema(), a.doctor(), a.version(),
 	)
 	refuseUnknown(root)

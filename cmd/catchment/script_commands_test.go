@@ -216,6 +216,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		n := count.Add(1)
 		w.Header().Set("X-Count", strconv.FormatInt(n, 10))
+		w.Header().Set("Surrogate-Key", "all "+strings.Trim(r.URL.Path, "/"))
 		w.Header().Set("Cache-Control", "max-age=60")
 		if r.URL.Path == "/private" {
 			w.Header().Set("Cache-Control", "private")

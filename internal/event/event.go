@@ -27,6 +27,7 @@ const (
 	Config   Kind = "config"   // a Snapshot was applied, refused or held
 	Intent   Kind = "intent"   // an operator's wish (drain, undrain) was set, lifted or expired
 	Drain    Kind = "drain"    // Subject, a node, came a step further out: "dns", "gshut", "withdrawn", "down"; or "undone"
+	Purge    Kind = "purge"    // Subject, a URL or surrogate keys, was purged here; State is "hard" or "soft"
 	Fault    Kind = "fault"    // a drill did something to Subject
 )
 

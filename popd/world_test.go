@@ -1,7 +1,6 @@
 package popd_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -172,40 +171,10 @@ func (r reply) last() string {
 	return members[len(members)-1]
 }
 
-// do sends one request on a connection of its own. Header lines are "Name: value".
+// do sends one request on a connection of its own and leaves interim answers out. Header lines are "Name: value".
 func (w *world) do(method, addr, target string, lines ...string) (reply, error) {
-	real, ok := w.net.find(addr)
-	if !ok {
-		return reply{}, fmt.Errorf("nothing listens on %q", addr)
-	}
-	c, err := net.Dial("tcp", real)
-	if err != nil {
-		return reply{}, err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
-		return reply{}, err
-	}
-	host := "Host: www.shop.example\r\n"
-	for _, l := range lines {
-		if strings.HasPrefix(l, "Host:") {
-			host = ""
-		}
-	}
-	text := method + " " + target + " HTTP/1.1\r\n" + host
-	for _, l := range lines {
-		text += l + "\r\n"
-	}
-	if _, err := io.WriteString(c, text+"\r\n"); err != nil {
-		return reply{}, err
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
-	if err != nil {
-		return reply{}, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return reply{resp.StatusCode, resp.Header, string(body), resp.Close, err}, nil
+	r, err := w.ask(addr, method, target, lines)
+	return r.reply, err
 }
 
 // web is the anycast address of the node that was started last.

@@ -21,9 +21,12 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/popd/key"
@@ -211,6 +214,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 			err = errors.New("it switches protocols unasked")
 		}
 		if err == nil {
+			err = wellFormed(resp)
+		}
+		if err == nil {
 			end := c.o.Now()
 			dated(resp.Header, end)
 			return &Answer{Response: resp, Tier: tier, Age: ageOf(resp, tier), Rules: resp.Header.Get(RulesField), RequestTime: start, ResponseTime: end}, true
@@ -238,6 +244,24 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 		last = errors.New("site has no origin")
 	}
 	return nil, c.failure(nil, last)
+}
+
+// wellFormed refuses what no next hop may be sent: an unknown class of status (RFC 9110 §15) and fields that would not
+// be read there as they were read here (RFC 9110 §5.5). The answer is closed then.
+func wellFormed(resp *http.Response) error {
+	err := error(nil)
+	if resp.StatusCode < 200 || resp.StatusCode > 599 {
+		err = fmt.Errorf("its status is %d", resp.StatusCode)
+	}
+	for name, values := range resp.Header {
+		if !httpguts.ValidHeaderFieldName(name) || slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
+			err = fmt.Errorf("its field %q is malformed", name)
+		}
+	}
+	if err != nil {
+		_ = resp.Body.Close() // its content is not used
+	}
+	return err
 }
 
 // dated gives an answer without a Date that can be read the time at which it came (RFC 9110 §6.6.1).

@@ -72,6 +72,36 @@ func TestReferenceExample(t *testing.T) {
 	}
 }
 
+func TestCacheBlock(t *testing.T) {
+	const head = "hosts: {www.shop.example: }\norigin: http://o.example\ncache:\n"
+	got := parse(t, head+`
+  key: {keep_query: [id, p_*], drop_query: px, sort_query: false, scheme: https}
+  vary: [Accept-Language]
+  obey_clients: true
+`).Cache
+	want := site.Cache{
+		Key:  site.Key{KeepQuery: []string{"id", "p_*"}, DropQuery: []string{"px"}, Unsorted: true, Scheme: "https"},
+		Vary: []string{"accept-language"}, ObeyClients: true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("cache (-want +got):\n%s", diff)
+	}
+	if got := parse(t, head+"  vary: []\n").Cache.Vary; got == nil {
+		t.Error("an empty vary is read as none: any field could make variants")
+	}
+	for text, want := range map[string]string{
+		"  key: {scheme: ftp}\n":         "ftp",
+		"  key: {keep_query: [a?b]}\n":   "a?b",
+		"  vary: [accept-*]\n":           "accept-*",
+		"  obey_clients: sometimes\n":    "sometimes",
+		"  key: {sort_query: by-name}\n": "by-name",
+	} {
+		if _, err := site.Parse("sites/shop.yaml", []byte(head+text), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want a mistake about %q", text, err, want)
+		}
+	}
+}
+
 // The forms that the reference example shows in comments.
 func TestTargetsAndOriginList(t *testing.T) {
 	got := parse(t, `

@@ -256,3 +256,23 @@ func FuzzParseCacheControl(f *testing.F) {
 		}
 	})
 }
+
+func TestHeadUpdates(t *testing.T) {
+	stored := head(`ETag: "a"`, "Last-Modified: "+at(0))
+	for _, tt := range []struct {
+		name string
+		head []string
+		want bool
+	}{
+		{"RFC 9111 §4.3.5: the same length", []string{"Content-Length: 5"}, true},
+		{"§4.3.5: the same validators", []string{`ETag: "a"`, "Last-Modified: " + at(0)}, true},
+		{"§4.3.5: another length", []string{"Content-Length: 6", `ETag: "a"`}, false},
+		{"§4.3.5: another tag", []string{"Content-Length: 5", `ETag: "b"`}, false},
+		{"§4.3.5: another time", []string{"Content-Length: 5", "Last-Modified: " + at(1)}, false},
+		{"nothing to compare", nil, false},
+	} {
+		if got := Updates(head(tt.head...), stored, 5); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}

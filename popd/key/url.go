@@ -230,16 +230,32 @@ func decode(s string) string {
 	return b.String()
 }
 
-func isUnreserved(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
-}
+// What a byte may be in a URL.
+const (
+	unreserved = 1 << iota // RFC 3986 §2.3
+	pathByte               // pchar and "/", RFC 3986 §3.3
+	queryByte              // RFC 3986 §3.4
+)
 
-// isPathByte: pchar and "/" of RFC 3986 §3.3.
-func isPathByte(c byte) bool {
-	return isUnreserved(c) || strings.IndexByte("!$&'()*+,;=:@/", c) >= 0
-}
+// classes says for each byte what it may be.
+var classes = func() (t [256]uint8) {
+	for c := range 256 {
+		if b := byte(c); b|0x20 >= 'a' && b|0x20 <= 'z' || '0' <= b && b <= '9' || strings.IndexByte("-._~", b) >= 0 {
+			t[c] = unreserved | pathByte | queryByte
+		}
+	}
+	for _, c := range []byte("!$&'()*+,;=:@/") {
+		t[c] = pathByte | queryByte
+	}
+	t['?'] = queryByte
+	return t
+}()
 
-func isQueryByte(c byte) bool { return isPathByte(c) || c == '?' }
+func isUnreserved(c byte) bool { return classes[c]&unreserved != 0 }
+
+func isPathByte(c byte) bool { return classes[c]&pathByte != 0 }
+
+func isQueryByte(c byte) bool { return classes[c]&queryByte != 0 }
 
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'

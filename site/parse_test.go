@@ -91,7 +91,7 @@ func TestCacheBlock(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"  key: {scheme: ftp}\n":         "ftp",
-		"  key: {keep_query: [a?b]}\n":   "a?b",
+		"  key: {keep_query: [\"a?b\"]}\n":   "a?b",
 		"  vary: [accept-*]\n":           "accept-*",
 		"  obey_clients: sometimes\n":    "sometimes",
 		"  key: {sort_query: by-name}\n": "by-name",

@@ -1,6 +1,7 @@
 package popd
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/catchment-net/catchment/popd/flight"
@@ -20,23 +21,31 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 	case e.OK():
 		now := s.now()
 		vary = e.Vary()
-		switch e.use(now, a.wish) {
-		case fresh.Fresh:
-			s.metrics.requests.WithLabelValues("hit").Inc()
-			s.serveStored(w, r, e.View, now)
-			return
-		case fresh.Refresh:
+		use := e.use(now, a.wish)
+		if use == fresh.Revalidate {
+			break
+		}
+		open, leave, err := s.storedBody(r, a, e.View)
+		defer leave()
+		if err != nil {
+			break // its slices are outdated: it is gone
+		}
+		if use == fresh.Refresh {
 			s.metrics.requests.WithLabelValues("stale").Inc()
 			s.flights.Background(key.Variant(a.primary, vary, a.header), a.primary, s.o.Purges.Head(), s.fetch(a))
-			s.serveStored(w, r, e.View, now)
-			return
+		} else {
+			s.metrics.requests.WithLabelValues("hit").Inc()
 		}
-		fwd = "stale"
-		if e.use(now, fresh.Wish{}) != fresh.Revalidate {
-			fwd = "request" // it is the client's wish that keeps it from being used
-		}
+		s.serveStored(w, r, e.View, open, now)
+		return
 	case vary != nil:
 		fwd = "vary-miss"
+	}
+	if e.OK() {
+		fwd = "stale"
+		if e.use(s.now(), fresh.Wish{}) != fresh.Revalidate {
+			fwd = "request" // it is the client's wish that keeps it from being used
+		}
 	}
 	switch {
 	case a.wish.OnlyIfCached: // RFC 9111 §5.2.1.7
@@ -52,10 +61,19 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 // miss takes a seat in a flight, and after answers that are another's in the next one. vary is by what the stored
 // answers of the URL differ.
 func (s *Server) miss(w http.ResponseWriter, r *http.Request, a *ask, fwd string, vary []string) {
-	alone := s.marks.Has(a.primary, s.o.Now())
+	alone := s.marks.Has(a.primary, s.o.Now()) || unkeyed(a.shareable(), vary)
+	if alone && r.Header.Get("Range") != "" {
+		s.pass(w, r, a, fwd) // the answer is this client's alone, and it wants a part of it
+		return
+	}
+	a.seek = s.seek(r, a)
 	for try := 0; ; try++ {
+		if try > maxRejoins {
+			s.fail(w, a, fwd, errChanged)
+			return
+		}
 		var seat *flight.Seat[*answer]
-		if alone || try == maxRejoins || unkeyed(a.shareable(), vary) {
+		if alone || try >= maxRejoins || unkeyed(a.shareable(), vary) {
 			seat = s.flights.Alone(a.primary, s.fetch(a))
 		} else {
 			seat = s.flights.Join(key.Variant(a.primary, vary, a.header), a.primary, s.o.Purges.Head(), s.fetch(a))
@@ -77,6 +95,9 @@ func (s *Server) ride(w http.ResponseWriter, r *http.Request, a *ask, seat *flig
 	}
 	ans, mine, err := seat.Result()
 	switch {
+	case errors.Is(err, errUnsliceable):
+		s.pass(w, r, a, fwd)
+		return answer{}, true
 	case err != nil:
 		s.fail(w, a, fwd, err)
 		return answer{}, true
@@ -85,9 +106,18 @@ func (s *Server) ride(w http.ResponseWriter, r *http.Request, a *ask, seat *flig
 	case !seat.Asker() && ans.variant != key.Variant(a.primary, ans.vary, a.header):
 		return *ans, false
 	}
+	open, leave, err := s.flightBody(r, a, ans, seat)
+	defer leave()
+	if errors.Is(err, errChanged) {
+		return *ans, false
+	}
+	if err != nil {
+		s.fail(w, a, fwd, err)
+		return answer{}, true
+	}
 	body := seat.Body()
 	defer body.Close()
-	if !s.serveFlight(w, r, ans, body, fwd, seat.Asker()) {
+	if !s.serveFlight(w, r, ans, body, open, fwd, seat.Asker()) {
 		seat.Finish() // its client has the answer already; the next one may want the body
 	}
 	return answer{}, true

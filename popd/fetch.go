@@ -2,6 +2,7 @@ package popd
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
+	"github.com/catchment-net/catchment/popd/ranges"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 	"github.com/catchment-net/catchment/purge"
@@ -28,9 +30,10 @@ type answer struct {
 	variant   key.Key
 	vary      []string
 	policy    fresh.Policy
-	storable  bool   // a shared cache may keep it; else it is its asker's alone
-	stored    bool   // we keep it, if it arrives whole
-	fwdStatus int    // what upstream said; 0 if it was not asked or gave no answer
+	storable  bool // a shared cache may keep it; else it is its asker's alone
+	stored    bool // we keep it, if it arrives whole
+	fwdStatus int  // what upstream said; 0 if it was not asked or gave no answer
+	slices    *sliced
 	detail    string // why it is not stored, or why it is stale
 }
 
@@ -41,6 +44,7 @@ func (s *Server) storedResult(a *ask, e mem.View, header http.Header, fwdStatus 
 		Value: &answer{
 			status: e.Status(), header: header, shared: header, length: e.Length(), variant: key.Variant(a.primary, vary, a.header),
 			vary: vary, policy: e.Policy(), storable: true, stored: true, fwdStatus: fwdStatus, detail: detail,
+			slices: s.slicesOf(a, e, header),
 		},
 		Shared: true, View: e, Length: e.Length(),
 	}
@@ -60,7 +64,12 @@ func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 		if stale.OK() {
 			header = stale.Fields()
 		}
-		resp, ours, err := s.askUpstream(ctx, a, header)
+		if !stale.OK() && a.seek > 0 {
+			if r, ok, err := s.sought(ctx, a, stamp); ok || err != nil {
+				return r, err
+			}
+		}
+		resp, ours, err := s.askUpstream(ctx, a, header, ranges.Range{})
 		status := 0
 		if err == nil {
 			status = resp.StatusCode
@@ -84,12 +93,15 @@ func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 }
 
 // askUpstream sends the request that may be shared, with validators if there is something to validate: stale is its
-// header. An upstream that confirms another answer than the one we hold is asked again without. It is ours to keep unless
-// a peer keeps it.
-func (s *Server) askUpstream(ctx context.Context, a *ask, stale http.Header) (resp *upstream.Answer, ours bool, err error) {
+// header. An upstream that confirms another answer than the one we hold is asked again without. Of a part with a length,
+// only that part is asked for. It is ours to keep unless a peer keeps it.
+func (s *Server) askUpstream(ctx context.Context, a *ask, stale http.Header, part ranges.Range) (resp *upstream.Answer, ours bool, err error) {
 	peer, hot, done := s.peer(a)
 	req := s.request(a, http.MethodGet, a.shareable())
 	req.Peer, req.Wish = peer, a.wish.Field()
+	if part.Length > 0 {
+		req.Header["Range"] = []string{fmt.Sprintf("bytes=%d-%d", part.Start, part.End()-1)}
+	}
 	plain := req.Header
 	if stale != nil {
 		req.Header = plain.Clone()
@@ -195,8 +207,12 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer, ours bool
 	if !fits {
 		ans.detail = "too-large"
 	}
-	ans.stored = ans.storable && fits && ours
 	usable := s.usable(ans.policy, resp)
+	if !fits && ans.storable && usable && s.sliceable(a, ans, resp) {
+		_ = resp.Body.Close() // its slices are fetched as they are asked for
+		return s.slicedResult(a, ans, stamp)
+	}
+	ans.stored = ans.storable && fits && ours
 	r := flight.Result[*answer]{Value: ans, Shared: ans.storable && fits && usable, Body: resp.Body, Length: resp.ContentLength}
 	switch {
 	case r.Shared:

@@ -64,6 +64,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		gauge("popd_windows_bytes", "Bytes of answers that pass without being stored.", func() int64 { return s.flights.Stats().Windows }),
 		gauge("popd_windows_limit_bytes", "The most that popd_windows_bytes may be, and 64 KiB for each such answer beyond.", func() int64 { return s.o.Memory / windowsShare }),
 		gauge("popd_unshareable_urls", "URLs remembered as not shareable.", func() int64 { return int64(s.marks.Len()) }),
+		gauge("popd_unsliceable_urls", "URLs remembered as giving no ranges though their origin says so; their limit is that of the unshareable ones.", func() int64 { return int64(s.unsliced.Len()) }),
 		gauge("popd_unshareable_urls_limit", "URLs remembered as not shareable that are allowed.", func() int64 { return flight.DefaultMarks }),
 		gauge("popd_purge_tags", "URLs and surrogate keys whose last purge is remembered.", func() int64 { return int64(s.o.Purges.Stats().Tags) }),
 		gauge("popd_purge_tags_limit", "URLs and surrogate keys whose last purge can be remembered.", func() int64 { return int64(s.o.Purges.Stats().Limit) }),

@@ -131,22 +131,26 @@ func (f found) use(now fresh.Instant, w fresh.Wish) fresh.Use {
 	return fresh.Revalidate
 }
 
-// lookup is the stored answer to a request, which must be released, or what the URL's stored answers differ by. What
-// was purged is not found.
+// lookup is the stored answer to a request, which must be released, or what the URL's stored answers differ by.
 func (s *Server) lookup(a *ask) (e found, vary []string) {
 	v, vary := s.store.Get(a.primary, a.selects)
+	return s.unpurged(a, v), vary
+}
+
+// unpurged is an entry of a's URL, unless it has been purged: then it is dropped.
+func (s *Server) unpurged(a *ask, v mem.View) found {
 	if !v.OK() {
-		return found{}, vary
+		return found{}
 	}
 	head := s.o.Purges.Head() // before the check: a purge in between is then checked the next time
 	switch s.o.Purges.Check(v.Stamp(), purge.URLTag(a.primary), v.Tags()) {
 	case purge.Hard:
 		s.store.RemoveEntry(v)
 		v.Release()
-		return found{}, nil
+		return found{}
 	case purge.Soft:
-		return found{View: v, soft: true}, vary
+		return found{View: v, soft: true}
 	}
 	v.Raise(head)
-	return found{View: v}, vary
+	return found{View: v}
 }

@@ -20,6 +20,7 @@ type ask struct {
 	primary key.Key
 	rule    fresh.Rule
 	wish    fresh.Wish
+	seek    int64       // the slice to begin with, if nothing of the answer is stored; 0 asks for the whole
 	header  http.Header // for upstream: normalised, signed, without what only we may say
 	early   chan upstream.Early
 	from    upstream.Asker // the node that asks, on the internal side; without a name: a client

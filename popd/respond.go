@@ -10,25 +10,27 @@ import (
 
 	"github.com/catchment-net/catchment/popd/flight"
 	"github.com/catchment-net/catchment/popd/fresh"
+	"github.com/catchment-net/catchment/popd/ranges"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
 )
 
 // serveStored answers from a stored entry.
-func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e mem.View, now fresh.Instant) {
+func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e mem.View, open opener, now fresh.Instant) {
 	policy := e.Policy()
 	s.writeHeader(w, r, e.Fields(), outcome{
-		status: e.Status(), length: e.Length(), age: policy.Age(now), aged: true, conditional: true,
+		status: e.Status(), length: e.Length(), age: policy.Age(now), aged: true, conditional: true, open: open, random: true,
 		member: s.member(detailed(r, "", "hit", "ttl="+seconds(policy.TTL(now)))...),
 	}, func() {
-		body := flight.Stored(e)
+		body := open(ranges.Range{Length: e.Length()})
 		defer body.Close()
-		s.writeBody(w, r, spoiled(body))
+		s.writeBody(w, r, body)
 	})
 }
 
-// serveFlight answers from a flight and reports whether the client wanted the body, rather than a 304.
-func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, fwd string, asker bool) (wanted bool) {
+// serveFlight answers from a flight and reports whether the client wanted the whole body, rather than a part or a 304.
+// Where open is set, it opens parts of the body in any order; else they come from body, in one pass.
+func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, open opener, fwd string, asker bool) (wanted bool) {
 	now := s.now()
 	params := []string{"fwd=" + fwd}
 	if ans.fwdStatus != 0 {
@@ -45,8 +47,16 @@ func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer
 	if asker {
 		header = ans.header
 	}
+	random := open != nil
+	if random {
+		body = open(ranges.Range{Length: ans.length})
+		defer body.Close()
+	} else {
+		open = onePass(body)
+	}
 	s.writeHeader(w, r, header, outcome{
-		status: ans.status, length: ans.length, age: age, aged: age >= time.Second || internal(r), conditional: ans.storable, member: s.member(detailed(r, ans.detail, params...)...),
+		status: ans.status, length: ans.length, age: age, aged: age >= time.Second || internal(r), conditional: ans.storable,
+		open: open, random: random, member: s.member(detailed(r, ans.detail, params...)...),
 	}, func() {
 		wanted = true
 		s.writeBody(w, r, body)
@@ -62,6 +72,8 @@ type outcome struct {
 	aged        bool   // send Age
 	conditional bool   // answer 304 if the client's conditions say so
 	member      string // of Cache-Status
+	open        opener // of a body of known length that ranges may be asked of
+	random      bool   // it opens parts in any order, not only in theirs
 }
 
 // writeHeader sends the header, and calls body if a body follows.
@@ -70,6 +82,7 @@ func (s *Server) writeHeader(w http.ResponseWriter, r *http.Request, stored http
 	if o.conditional && o.status == http.StatusOK && fresh.NotModified(r.Header, stored) {
 		stored, o.status, hasBody = fresh.NotModifiedHeader(stored, internal(r)), http.StatusNotModified, false
 	}
+	parts, partial := partsOf(r, stored, o)
 	h := w.Header()
 	maps.Copy(h, stored)
 	if o.aged {
@@ -86,8 +99,13 @@ func (s *Server) writeHeader(w http.ResponseWriter, r *http.Request, stored http
 	if _, set := h["Content-Type"]; !set {
 		h["Content-Type"] = nil // keeps net/http from guessing one
 	}
-	w.WriteHeader(o.status)
-	if hasBody {
+	switch {
+	case !hasBody:
+		w.WriteHeader(o.status)
+	case partial:
+		s.writeParts(w, r, parts, o)
+	default:
+		w.WriteHeader(o.status)
 		body()
 	}
 }

@@ -29,15 +29,16 @@ import (
 
 // Server is the HTTP cache of one node. Its methods are safe for concurrent use.
 type Server struct {
-	o       Options
-	start   time.Time // of o.Now when New was called
-	store   *mem.Store
-	flights *flight.Group[*answer]
-	marks   *flight.Marks
-	up      *upstream.Client
-	tiers   tiers
-	metrics *metrics
-	loop    *h1.Server
+	o        Options
+	start    time.Time // of o.Now when New was called
+	store    *mem.Store
+	flights  *flight.Group[*answer]
+	marks    *flight.Marks
+	unsliced *flight.Marks // URLs whose origin gives no ranges though it says so
+	up       *upstream.Client
+	tiers    tiers
+	metrics  *metrics
+	loop     *h1.Server
 
 	config   atomic.Pointer[config] // nil before the first Apply
 	view     atomic.Pointer[health.View]
@@ -61,11 +62,12 @@ func New(o Options) (*Server, error) {
 	windows := o.Memory / windowsShare
 	store := mem.New(mem.Options{Limit: o.Memory - windows})
 	s := &Server{
-		o:       o,
-		start:   o.Now(),
-		store:   store,
-		flights: flight.NewGroup[*answer](flight.Options{Store: store, MaxObject: o.MaxObject, MaxWindows: windows}),
-		marks:   flight.NewMarks(flight.DefaultMarks),
+		o:        o,
+		start:    o.Now(),
+		store:    store,
+		flights:  flight.NewGroup[*answer](flight.Options{Store: store, MaxObject: o.MaxObject, MaxWindows: windows}),
+		marks:    flight.NewMarks(flight.DefaultMarks),
+		unsliced: flight.NewMarks(flight.DefaultMarks),
 	}
 	if s.metrics, err = newMetrics(o.Registerer, s); err != nil {
 		return nil, err

@@ -433,8 +433,10 @@ type storedBody struct {
 	pieces [][]byte
 }
 
-// Stored returns the body of an entry, on a pin of its own.
-func Stored(v mem.View) Body { return &storedBody{view: v.Pin(), pieces: v.AppendBody(nil)} }
+// Stored returns n bytes of the body of an entry from off on, on a pin of its own.
+func Stored(v mem.View, off, n int64) Body {
+	return &storedBody{view: v.Pin(), pieces: v.AppendRange(nil, off, n)}
+}
 
 // Next is Body's.
 func (b *storedBody) Next(context.Context) ([]byte, error) {

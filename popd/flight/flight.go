@@ -379,7 +379,7 @@ func (s *Seat[H]) Result() (value H, mine bool, err error) {
 func (s *Seat[H]) Body() Body {
 	switch r := s.c.result; {
 	case r.View.OK():
-		return Stored(r.View)
+		return Stored(r.View, 0, r.View.Length())
 	case r.Body == nil:
 		return noBody{}
 	case s.c.isBuffered():

@@ -1,6 +1,7 @@
 package mem
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -25,6 +26,8 @@ type Entry struct {
 
 	Tags  []purge.Tag // surrogate keys, by which the answer can be purged
 	Stamp uint64      // generation of the purge index when the fetch began
+
+	sliced bool
 }
 
 // ErrNoRoom says that all memory is being read or written.
@@ -189,6 +192,9 @@ func (s *Store) build(e Entry, pieces []ref, inline []byte, length int64, base r
 	if base != 0 {
 		r.flags |= hasBase
 	}
+	if e.sliced {
+		r.flags |= isSliced
+	}
 	if e.Policy.WhileRevalidate != 0 || e.Policy.IfError != 0 {
 		r.flags |= hasGrace
 	}
@@ -244,6 +250,19 @@ func (s *Store) Put(e Entry, body ...[]byte) error {
 	return f.Commit(e)
 }
 
+// PutSliced stores an entry whose body of length bytes is in slices, entries of their own under keys that its owner makes
+// from name.
+func (s *Store) PutSliced(e Entry, length int64, name uint64) error {
+	e.sliced = true
+	at, err := s.build(e, nil, binary.BigEndian.AppendUint64(nil, name), length, 0)
+	if err != nil {
+		s.refused.Add(1)
+		return err
+	}
+	s.link(at)
+	return nil
+}
+
 // Update gives an entry another header, policy, tags and stamp, after a validation (RFC 9111 §4.3.4); a body above
 // copied bytes stays where it is. Key and Vary of e are not looked at. It reports false if v is no longer the entry, or
 // finds no room.
@@ -288,7 +307,7 @@ func (s *Store) successor(v View, e Entry) (at, base ref, ok bool) {
 	} else {
 		base = v.at
 	}
-	e.Vary = v.Vary()
+	e.Vary, e.sliced = v.Vary(), old.flags&isSliced != 0
 	at, err := s.build(e, pieces, inline, old.length, base)
 	if err != nil {
 		if base == 0 {

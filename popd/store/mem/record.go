@@ -48,6 +48,7 @@ const (
 	hasVariant             // it is one answer of several
 	hasBase                // its body belongs to the record named in base
 	inMain                 // it is in the main queue, not in the small one
+	isSliced               // its body is in slices of their own; behind the header block are 8 bytes that name them
 )
 
 // Bits of record.state.
@@ -162,7 +163,14 @@ func (r *record) headerAt() int { return r.varyAt() + int(r.vary) }
 
 func (r *record) headerBlock() []byte { return unsafe.Slice((*byte)(r.at(r.headerAt())), r.header) }
 
-// inline is the body of an entry without pieces.
+// inline is the body of an entry without pieces, or what names the slices of a sliced one.
 func (r *record) inline() []byte {
-	return unsafe.Slice((*byte)(r.at(r.headerAt()+int(r.header))), r.length)
+	n := r.length
+	if r.flags&isSliced != 0 {
+		n = sliceName
+	}
+	return unsafe.Slice((*byte)(r.at(r.headerAt()+int(r.header))), n)
 }
+
+// sliceName is the bytes of a name of slices.
+const sliceName = 8

@@ -1,6 +1,7 @@
 package mem
 
 import (
+	"encoding/binary"
 	"net/http"
 	"sync/atomic"
 
@@ -77,11 +78,23 @@ func (v View) Raise(generation uint64) {
 	}
 }
 
+// Slices is the name of the slices that hold the body, each an entry of its own (Store.PutSliced). It is not ok for an
+// entry whose body is here.
+func (v View) Slices() (name uint64, ok bool) {
+	if v.r.flags&isSliced == 0 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(v.r.inline()), true
+}
+
 // AppendBody appends the pieces of the body to dst.
 func (v View) AppendBody(dst [][]byte) [][]byte { return v.AppendRange(dst, 0, v.r.length) }
 
-// AppendRange appends n bytes of the body from off on, which must be within it.
+// AppendRange appends n bytes of the body from off on, which must be within it. Of a sliced entry there is nothing here.
 func (v View) AppendRange(dst [][]byte, off, n int64) [][]byte {
+	if v.r.flags&isSliced != 0 {
+		return dst
+	}
 	if v.r.pieces == 0 {
 		if n > 0 {
 			dst = append(dst, v.r.inline()[off:off+n:off+n])

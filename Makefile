@@ -8,7 +8,7 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 BUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME  := 30s
 
-.PHONY: bench-bgp help build test check race lab lab-image lab-clab bench fuzz demo peers clean
+.PHONY: bench-bgp bench-http help build test check race lab lab-image lab-clab bench fuzz demo peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
@@ -54,6 +54,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 bench-bgp: build ## how fast routes are withdrawn and what a drain costs, beside ExaBGP and BIRD, with FRR and BIRD as transit (root); BGP='-rows death -v' for some
 	go build -o bin/bench-bgp ./bench/bgp
 	./bin/bench-bgp -binary bin/catchment $(BGP)
+
+bench-http: build ## what a cache hit costs, beside nginx, Varnish, HAProxy, Traffic Server and a bare net/http server; HTTP='-rows 1k -servers catchment,nginx' for some
+	go build -o bin/bench-http ./bench/http
+	./bin/bench-http -binary bin/catchment $(HTTP)
 
 demo: build ## a lab of three POPs on this machine, its best POP killed before your eyes, and nothing left behind
 	@set -euo pipefail; lab=demo-$$$$; \

@@ -14,7 +14,7 @@ const maxRejoins = 3
 
 // cached answers a GET or HEAD from the store or through a flight.
 func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
-	e, vary := s.lookup(a)
+	e, vary := s.lookup(a.primary, a.selects)
 	defer e.Release()
 	fwd := "uri-miss"
 	switch {

@@ -55,7 +55,7 @@ func (s *Server) storedResult(a *ask, e mem.View, header http.Header, fwdStatus 
 func (s *Server) fetch(a *ask) flight.Fetch[*answer] {
 	return func(ctx context.Context) (flight.Result[*answer], error) {
 		stamp := s.o.Purges.Head()
-		have, _ := s.lookup(a)
+		have, _ := s.lookup(a.primary, a.selects)
 		stale := have.View
 		if have.OK() && have.use(s.now(), a.wish) == fresh.Fresh {
 			return s.storedResult(a, stale, stale.Fields(), 0, ""), nil

@@ -13,6 +13,7 @@ import (
 // metrics are the counters of a Server. Label values come from fixed lists.
 type metrics struct {
 	requests *prometheus.CounterVec
+	hits     prometheus.Counter // of requests
 	upstream *prometheus.CounterVec
 	bytes    prometheus.Counter
 	purges   *prometheus.CounterVec
@@ -47,6 +48,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Help: "Purges, by what they named and how.",
 		}, []string{"kind", "how"}), // url, key; hard, soft
 	}
+	m.hits = m.requests.WithLabelValues("hit")
 	if reg == nil {
 		return m, nil
 	}

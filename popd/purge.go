@@ -132,18 +132,18 @@ func (f found) use(now fresh.Instant, w fresh.Wish) fresh.Use {
 }
 
 // lookup is the stored answer to a request, which must be released, or what the URL's stored answers differ by.
-func (s *Server) lookup(a *ask) (e found, vary []string) {
-	v, vary := s.store.Get(a.primary, a.selects)
-	return s.unpurged(a, v), vary
+func (s *Server) lookup(primary key.Key, sel mem.Select) (e found, vary []string) {
+	v, vary := s.store.Get(primary, sel)
+	return s.unpurged(primary, v), vary
 }
 
-// unpurged is an entry of a's URL, unless it has been purged: then it is dropped.
-func (s *Server) unpurged(a *ask, v mem.View) found {
+// unpurged is an entry of a URL, unless it has been purged: then it is dropped.
+func (s *Server) unpurged(primary key.Key, v mem.View) found {
 	if !v.OK() {
 		return found{}
 	}
 	head := s.o.Purges.Head() // before the check: a purge in between is then checked the next time
-	switch s.o.Purges.Check(v.Stamp(), purge.URLTag(a.primary), v.Tags()) {
+	switch s.o.Purges.Check(v.Stamp(), purge.URLTag(primary), v.Tags()) {
 	case purge.Hard:
 		s.store.RemoveEntry(v)
 		v.Release()

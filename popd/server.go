@@ -189,7 +189,7 @@ func (s *Server) bindings(a addresses, public, internal []net.Listener) []h1.Bin
 	var all []h1.Binding
 	for _, l := range public {
 		anycast := a.isAnycast(public, l)
-		all = append(all, h1.Binding{Listener: l, Handler: http.HandlerFunc(s.public), With: func(ctx context.Context) context.Context {
+		all = append(all, h1.Binding{Listener: l, Handler: http.HandlerFunc(s.public), Hot: s.newHot(anycast), With: func(ctx context.Context) context.Context {
 			return context.WithValue(ctx, anycastKey{}, anycast)
 		}})
 	}
@@ -219,7 +219,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	for {
 		now := s.o.Now()
 		quiet := now.Sub(time.Unix(0, s.last.Load())) >= quietBeforeStop && now.Sub(start) >= quietBeforeStop
-		if quiet && s.busy.Load() == 0 {
+		if quiet && s.busy.Load() == 0 && s.loop.AtWork() == 0 {
 			return nil
 		}
 		select {

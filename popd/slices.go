@@ -213,7 +213,7 @@ func (s *Server) checkSlice(a *ask, sl *sliced, want ranges.Range, resp *upstrea
 // storedSlice is a slice in the store, which must be released.
 func (s *Server) storedSlice(a *ask, sl *sliced, i int64) mem.View {
 	e, _ := s.store.Get(sl.key(i), nil)
-	return s.unpurged(a, e).View
+	return s.unpurged(a.primary, e).View
 }
 
 // storedBody opens the body of a stored entry. Of one in slices, the first that r asks for is there or on its way: what

@@ -156,7 +156,7 @@ func trafficServer(dir string, expand func(string) string) ([]string, error) {
 	for name, text := range map[string]string{
 		"etc/records.config": atsRecords, "etc/remap.config": "map / http://ORIGIN/\n", "etc/storage.config": "DIR/cache 256M\n", "etc/plugin.config": "\n",
 		"etc/ip_allow.yaml": "ip_allow:\n  - apply: in\n    ip_addrs: 0/0\n    action: allow\n    methods: ALL\n",
-		"runroot.yaml": "prefix: DIR\nsysconfdir: DIR/etc\ndatadir: DIR/cache\nlocalstatedir: DIR\nruntimedir: DIR/run\nlogdir: DIR/log\ncachedir: DIR/cache\n",
+		"runroot.yaml":      "prefix: DIR\nsysconfdir: DIR/etc\ndatadir: DIR/cache\nlocalstatedir: DIR\nruntimedir: DIR/run\nlogdir: DIR/log\ncachedir: DIR/cache\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(expand(text)), 0o644); err != nil {
 			return nil, err

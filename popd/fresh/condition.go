@@ -77,6 +77,16 @@ func Validates(notModified, stored http.Header) bool {
 // notModifiedFields are what a 304 carries of the stored header (RFC 9110 §15.4.5), and what says who answered.
 var notModifiedFields = []string{"Cache-Control", "Content-Location", "Date", "Etag", "Expires", "Last-Modified", "Vary", "Cache-Status", "Via"}
 
+// KeptInNotModified reports whether a 304 to a client carries the field of this canonical name.
+func KeptInNotModified(name []byte) bool {
+	for _, kept := range notModifiedFields {
+		if string(name) == kept {
+			return true
+		}
+	}
+	return false
+}
+
 // NotModifiedHeader picks from a stored header what a 304 carries: to a cache of ours all that updates its own stored
 // header (RFC 9111 §3.2).
 func NotModifiedHeader(stored http.Header, toCache bool) http.Header {

@@ -155,15 +155,15 @@ func (c *conn) answer() bool {
 	}
 	c.ensureOut()
 	a := &c.ans
-	a.Head, a.Body, a.Pin, a.End = c.out, a.Body[:0], nil, false
+	a.Head, a.Body, a.Pinned = c.out, a.Body[:0], false
 	if !c.l.b.Hot.Answer(&c.head, a) {
 		return c.handle()
 	}
-	ends := a.End || c.head.close || c.s.draining.Load()
+	ends := c.head.close || c.s.draining.Load()
 	c.out = appendConnection(a.Head, ends, c.head.Minor)
 	c.out = append(c.out, '\r', '\n')
 	err := c.writeBody(a)
-	if a.Pin != nil {
+	if a.Pinned {
 		a.Pin.Release()
 	}
 	if err == nil && !ends {

@@ -71,8 +71,10 @@ type Answer struct {
 	// Body is where to append the pieces of the body, whose length must be that of the Content-Length in Head. They are
 	// read until Pin is released.
 	Body [][]byte
-	Pin  Pin  // nil: the pieces may be read at any time
-	End  bool // close the connection after this answer
+	// Pin is released once the pieces have been read, if Pinned. The loop keeps it from answer to answer of a connection:
+	// a Hot finds its own there, and need not make one each time.
+	Pin    Pin
+	Pinned bool
 }
 
 // Pin holds what an Answer's pieces lie in.

@@ -97,6 +97,20 @@ func (c *conn) end(seen uint64) bool {
 // past is a time before every other.
 var past = time.Unix(1, 0)
 
+// AtWork is how many connections are in the middle of a request or an answer, those of HTTP/2 left out.
+func (s *Server) AtWork() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for c := range s.conns {
+		switch phase(c.state.Load() >> phaseShift) {
+		case inBody, inHandler, inWrite:
+			n++
+		}
+	}
+	return n
+}
+
 // endAll closes every connection; their goroutines find out.
 func (s *Server) endAll() {
 	s.mu.Lock()

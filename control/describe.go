@@ -25,6 +25,7 @@ func Describe(w io.Writer, s *Snapshot) error {
 		d.site(one)
 	}
 	d.zones(s.Zones)
+	d.rules(&s.Rules)
 	d.line(0, "# digest %s", s.Digest)
 	return out.Flush()
 }

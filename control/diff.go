@@ -147,6 +147,9 @@ func answersOf(s *Snapshot) map[string]string {
 		sum := sha256.Sum256(z.Text)
 		facts["zone "+z.Origin] = fmt.Sprintf("%d records, digest %s", z.facts.records, hex.EncodeToString(sum[:6]))
 	}
+	for _, r := range slices.Concat(s.Rules.Prefixes, s.Rules.ASNs, s.Rules.Measured) {
+		facts[clientsText(r)] = "to " + strings.Join(r.To, ", then ")
+	}
 	for _, one := range s.Sites {
 		for _, h := range one.Hosts {
 			words := steering(h)

@@ -13,7 +13,7 @@ import (
 // Limits of a folder.
 const (
 	MaxFiles     = 20000
-	MaxFileBytes = 256 << 20 // of a zone; other files are limited by conf.MaxBytes
+	MaxFileBytes = 256 << 20 // of a zone or a table of measurements; other files are limited by conf.MaxBytes
 )
 
 // Load reads and checks a folder. Mistakes come as *conf.Problems with the folder before each file's name; what
@@ -52,7 +52,7 @@ func folderLabel(dir string) string {
 	return filepath.ToSlash(filepath.Clean(dir))
 }
 
-// readFolder reads topology.yaml and everything in sites/, zones/ and parent/.
+// readFolder reads topology.yaml, steering.csv, measured.csv and everything in sites/, zones/ and parent/.
 func readFolder(fsys fs.FS) (map[string][]byte, error) {
 	list, err := listFolder(fsys)
 	if err != nil {
@@ -85,10 +85,16 @@ func listFolder(fsys fs.FS) ([]listed, error) {
 		return nil, err
 	}
 	var list []listed
-	if info, err := fs.Stat(fsys, TopologyFile); err == nil {
-		list = append(list, listed{TopologyFile, info.Size(), info.ModTime().UnixNano()})
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	for _, name := range rootFiles() {
+		info, err := fs.Stat(fsys, name)
+		switch {
+		case err == nil && info.Size() > MaxFileBytes:
+			return nil, fmt.Errorf("%q has %d bytes: at most %d are read", name, info.Size(), MaxFileBytes)
+		case err == nil:
+			list = append(list, listed{name, info.Size(), info.ModTime().UnixNano()})
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
 	}
 	for _, folder := range folders() {
 		entries, err := fs.ReadDir(fsys, folder)

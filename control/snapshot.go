@@ -1,5 +1,5 @@
-// Package control turns a folder (topology.yaml, sites/, zones/, and parent/ in a lab) into one immutable Snapshot, watches the folder for
-// changes, and keeps the last good copy in a node's state directory.
+// Package control turns a folder (topology.yaml, sites/, zones/, steering.csv and measured.csv, and parent/ in a lab) into
+// one immutable Snapshot, watches the folder for changes, and keeps the last good copy in a node's state directory.
 //
 //	folder ──Load──► files ──Parse──► Snapshot ──► the node's daemons
 //	   └──── Watch (stable for one poll) ────┘ └──Save──► state directory ──LoadSaved──► a node that starts alone
@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/internal/conf"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
@@ -23,6 +24,8 @@ import (
 // The names of what a folder holds. drills/ belongs to labs and is no part of a Snapshot.
 const (
 	TopologyFile = "topology.yaml"
+	RulesFile    = "steering.csv" // where the clients of networks and ASes go (geodata.ReadRules)
+	MeasuredFile = "measured.csv" // which POP was measured best for networks (geodata.ReadMeasured)
 	SitesFolder  = "sites"
 	ZonesFolder  = "zones"
 	ParentFolder = topology.ParentFolder // zones that a lab's name servers of others serve
@@ -33,6 +36,7 @@ type Snapshot struct {
 	Topology *topology.Topology
 	Sites    []*site.Site      // by file name
 	Zones    []Zone            // by file name
+	Rules    geodata.Rules     // of steering.csv and measured.csv
 	Parents  map[string]Zone   // what a lab's name servers of others serve, by file as topology.ServedZone has it
 	Files    map[string][]byte // what it was made of: "topology.yaml", "sites/shop.yaml", "zones/shop.example"
 	Digest   string            // of names and contents of Files, in hexadecimal
@@ -127,6 +131,7 @@ func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
 		}
 	}
 	checkHosts(hosts, s.Zones, names)
+	docs = append(docs, s.readRules(checked, label)...)
 	docs = append(docs, s.readParents(checked, network, label)...)
 	var errs []error
 	for _, d := range docs {
@@ -185,11 +190,14 @@ func checkHosts(hosts []claimedHost, zones []Zone, files []string) {
 // folders are those whose files belong to a Snapshot.
 func folders() []string { return []string{SitesFolder, ZonesFolder, ParentFolder} }
 
+// rootFiles are those beside the folders.
+func rootFiles() []string { return []string{TopologyFile, RulesFile, MeasuredFile} }
+
 // relevant leaves out what is no part of a Snapshot.
 func relevant(files map[string][]byte) map[string][]byte {
 	kept := map[string][]byte{}
 	for name, text := range files {
-		if name == TopologyFile || slices.Contains(folders(), path.Dir(name)) {
+		if slices.Contains(rootFiles(), name) || slices.Contains(folders(), path.Dir(name)) {
 			kept[name] = text
 		}
 	}

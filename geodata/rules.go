@@ -3,26 +3,27 @@ package geodata
 import (
 	"bytes"
 	"cmp"
-	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/catchment-net/catchment/internal/conf"
 )
 
 // Rule is one operator's word on where the clients of a network go, or what measurements say of it.
 type Rule struct {
-	Prefix netip.Prefix  // not valid: a rule for ASN
-	ASN    uint32        // 0: a rule for Prefix
-	To     []string      // names of POPs or targets, best first
-	RTT    time.Duration // of the best, for measured rows; 0: not known
-	Why    string        // the row's comment
-	File   string        // where it was read
+	Prefix netip.Prefix // not valid: a rule for ASN
+	ASN    uint32       // 0: a rule for Prefix
+	To     []string     // names of POPs or targets, best first
+	Why    string       // the row's comment
+	File   string       // where it was read
 	Line   int
+
+	Measured bool          // it is a measurement
+	RTT      time.Duration // of the best; 0: not known
 }
 
 // Where is the rule's place in its file, as FILE:LINE.
@@ -35,130 +36,117 @@ type Rules struct {
 	Measured []*Rule // one row a prefix; of nested prefixes the longest counts
 }
 
-// Add joins the rules of another file. Two rules for one prefix or ASN are an error that names both.
-func (r *Rules) Add(other Rules) error {
-	r.Prefixes = append(r.Prefixes, other.Prefixes...)
-	r.ASNs = append(r.ASNs, other.ASNs...)
-	r.Measured = append(r.Measured, other.Measured...)
-	return errors.Join(twice(r.Prefixes), twice(r.ASNs), twice(r.Measured))
-}
-
-func (r *Rule) subject() string {
-	if r.ASN != 0 {
-		return fmt.Sprintf("AS%d", r.ASN)
-	}
-	return r.Prefix.String()
-}
-
-func twice(rules []*Rule) error {
-	var errs []error
-	seen := map[string]*Rule{}
-	for _, r := range rules {
-		s := r.subject()
-		if first := seen[s]; first != nil {
-			errs = append(errs, fmt.Errorf("%s: %s already has a row at %s; want one of them", r.Where(), s, first.Where()))
-			continue
+// Names lists the POPs and targets that rules and measurements name, each with one of its rows.
+func (r *Rules) Names() map[string]*Rule {
+	names := map[string]*Rule{}
+	for _, rules := range [][]*Rule{r.Measured, r.ASNs, r.Prefixes} {
+		for _, one := range rules {
+			for _, name := range one.To {
+				names[name] = one
+			}
 		}
-		seen[s] = r
 	}
-	return errors.Join(errs...)
+	return names
 }
 
-// ParseRules reads an operator's rules: lines `PREFIX,NAME…` and `ASNUMBER,NAME…`, best name first. What follows a `#` is a
-// comment, and the rule's reason. All mistakes are reported, as file:line.
-func ParseRules(file string, text []byte) (Rules, error) {
-	var out Rules
-	err := eachRow(file, text, func(r *Rule, fields []string) error {
+// ReadRules reads an operator's rules: lines `PREFIX,NAME…` and `ASNUMBER,NAME…`, best name first. What follows a `#` is a
+// comment, and the rule's reason. Mistakes are recorded in doc.
+func ReadRules(doc *conf.Doc, text []byte) (out Rules) {
+	seen := map[string]*Rule{}
+	eachRow(doc, text, func(r *Rule, fields []string) *mistake {
 		if len(fields) < 2 {
-			return fmt.Errorf("%q says nothing of where to; want PREFIX,POP or AS64500,POP, with more POPs behind it for the order", fields[0])
+			return &mistake{fmt.Sprintf("%q says nothing of where to", fields[0]), "PREFIX,POP or AS64500,POP, with more POPs behind it for the order"}
 		}
 		if slices.Contains(fields[1:], "") {
-			return errors.New("an empty name; want POPs or targets, separated by single commas")
+			return &mistake{"an empty name", "POPs or targets, separated by single commas"}
 		}
 		r.To = fields[1:]
+		subject := ""
 		if number, ok := asNumber(fields[0]); ok {
 			r.ASN = number
+			subject = fmt.Sprintf("AS%d", number)
+		} else {
+			var wrong *mistake
+			if r.Prefix, wrong = rulePrefix(fields[0]); wrong != nil {
+				return wrong
+			}
+			subject = r.Prefix.String()
+		}
+		if first := seen[subject]; first != nil {
+			return &mistake{fmt.Sprintf("%s has a rule already, in line %d", subject, first.Line), "one of them"}
+		}
+		seen[subject] = r
+		if r.ASN != 0 {
 			out.ASNs = append(out.ASNs, r)
-			return nil
+		} else {
+			out.Prefixes = append(out.Prefixes, r)
 		}
-		var err error
-		if r.Prefix, err = rulePrefix(fields[0]); err != nil {
-			return err
-		}
-		out.Prefixes = append(out.Prefixes, r)
 		return nil
 	})
-	return out, errors.Join(err, twice(out.Prefixes), twice(out.ASNs))
+	return out
 }
 
-// ParseMeasured reads measurements: lines `PREFIX,NAME[,RTT]`, several for one prefix. The lowest RTT is best; rows
-// without one stand behind, as in the file. An RTT is a number of milliseconds or a duration (12ms).
-func ParseMeasured(file string, text []byte) (Rules, error) {
-	type row struct {
-		*Rule
-		name string
-	}
-	rows := map[netip.Prefix][]row{}
+// ReadMeasured reads measurements: lines `PREFIX,NAME[,RTT]`, several for one prefix. The lowest RTT is best; rows without
+// one stand behind, as in the file. An RTT is a number of milliseconds or a duration (12ms). Mistakes are recorded in
+// doc.
+func ReadMeasured(doc *conf.Doc, text []byte) (out Rules) {
+	rows := map[netip.Prefix][]*Rule{} // each with one name
 	var order []netip.Prefix
-	err := eachRow(file, text, func(r *Rule, fields []string) error {
+	eachRow(doc, text, func(r *Rule, fields []string) *mistake {
 		if len(fields) < 2 || len(fields) > 3 || fields[1] == "" {
-			return errors.New("want PREFIX,POP or PREFIX,POP,RTT")
+			return &mistake{fmt.Sprintf("%d fields", len(fields)), "PREFIX,POP or PREFIX,POP,RTT"}
 		}
-		prefix, err := rulePrefix(fields[0])
-		if err != nil {
-			return err
+		prefix, wrong := rulePrefix(fields[0])
+		if wrong != nil {
+			return wrong
 		}
-		r.Prefix = prefix
+		r.Prefix, r.To, r.Measured = prefix, fields[1:2], true
 		if len(fields) == 3 {
-			if r.RTT, err = parseRTT(fields[2]); err != nil {
-				return err
+			if r.RTT, wrong = parseRTT(fields[2]); wrong != nil {
+				return wrong
 			}
 		}
 		for _, other := range rows[prefix] {
-			if other.name == fields[1] {
-				return fmt.Errorf("%v to %q was measured in line %d already; want one row", prefix, fields[1], other.Line)
+			if other.To[0] == fields[1] {
+				return &mistake{fmt.Sprintf("%v to %q was measured in line %d already", prefix, fields[1], other.Line), "one row"}
 			}
 		}
 		if rows[prefix] == nil {
 			order = append(order, prefix)
 		}
-		rows[prefix] = append(rows[prefix], row{r, fields[1]})
+		rows[prefix] = append(rows[prefix], r)
 		return nil
 	})
-	var out Rules
 	for _, prefix := range order {
 		of := rows[prefix]
-		slices.SortStableFunc(of, func(a, b row) int {
-			return cmp.Or(cmp.Compare(unknown(a.RTT), unknown(b.RTT)), cmp.Compare(a.RTT, b.RTT))
-		})
-		best := of[0].Rule
-		for _, r := range of {
-			best.To = append(best.To, r.name)
+		slices.SortStableFunc(of, func(a, b *Rule) int { return cmp.Compare(rank(a.RTT), rank(b.RTT)) })
+		best := of[0]
+		for _, r := range of[1:] {
+			best.To = append(best.To, r.To...)
 		}
 		out.Measured = append(out.Measured, best)
 	}
-	return out, err
+	return out
 }
 
-func unknown(rtt time.Duration) int {
-	if rtt == 0 {
-		return 1
-	}
-	return 0
-}
+// rank puts what was not timed behind all that was.
+func rank(rtt time.Duration) time.Duration { return cmp.Or(rtt, maxRTT) }
 
-func parseRTT(s string) (time.Duration, error) {
+// maxRTT is what no packet takes; more is a mistake in the unit.
+const maxRTT = time.Minute
+
+func parseRTT(s string) (time.Duration, *mistake) {
 	if ms, err := strconv.ParseFloat(s, 64); err == nil && ms > 0 && ms < maxRTT.Seconds()*1000 {
 		return time.Duration(ms * float64(time.Millisecond)), nil
 	}
 	if d, err := time.ParseDuration(s); err == nil && d > 0 && d < maxRTT {
 		return d, nil
 	}
-	return 0, fmt.Errorf("round-trip time %q; want milliseconds (12.5) or a duration (12ms), above 0 and below %v", s, maxRTT)
+	return 0, &mistake{fmt.Sprintf("round-trip time %q", s), fmt.Sprintf("milliseconds (12.5) or a duration (12ms), above 0 and below %v", maxRTT)}
 }
 
-// maxRTT is what no packet takes; more is a mistake in the unit.
-const maxRTT = time.Minute
+// mistake is what is wrong with a row, and what would be right.
+type mistake struct{ what, fix string }
 
 func asNumber(s string) (uint32, bool) {
 	if len(s) < 3 || !strings.EqualFold(s[:2], "AS") {
@@ -168,51 +156,43 @@ func asNumber(s string) (uint32, bool) {
 	return uint32(n), err == nil && n > 0
 }
 
-func rulePrefix(s string) (netip.Prefix, error) {
+func rulePrefix(s string) (netip.Prefix, *mistake) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" || a.Is4In6() {
-			return p, fmt.Errorf("%q is no network; want 192.0.2.0/24, 2001:db8::/32 or AS64500", s)
+		if err != nil || a.Zone() != "" {
+			return p, &mistake{fmt.Sprintf("%q is no network", s), "192.0.2.0/24, 2001:db8::/32 or AS64500"}
 		}
-		return netip.PrefixFrom(a, a.BitLen()), nil
+		p = netip.PrefixFrom(a, a.BitLen())
 	}
 	if p.Addr().Is4In6() {
-		return p, fmt.Errorf("%q is an IPv4 network written as IPv6; want it as 192.0.2.0/24", s)
+		return p, &mistake{fmt.Sprintf("%q is an IPv4 network written as IPv6", s), "it as 192.0.2.0/24"}
 	}
 	if p != p.Masked() {
-		return p, fmt.Errorf("%q has host bits set; did you mean %v?", s, p.Masked())
+		return p, &mistake{fmt.Sprintf("%q has host bits set", s), fmt.Sprintf("did you mean %v?", p.Masked())}
 	}
 	return p, nil
 }
 
 // eachRow splits a file of comma-separated rows with comments.
-func eachRow(file string, text []byte, fn func(r *Rule, fields []string) error) error {
-	var errs []error
+func eachRow(doc *conf.Doc, text []byte, fn func(r *Rule, fields []string) *mistake) {
 	line := 0
 	for raw := range bytes.Lines(bytes.TrimPrefix(text, []byte("\ufeff"))) {
 		line++
-		data, comment, _ := bytes.Cut(raw, []byte("#"))
-		if data = bytes.TrimSpace(data); len(data) == 0 {
+		data, comment, _ := strings.Cut(string(raw), "#")
+		if data = strings.TrimSpace(data); data == "" {
 			continue
 		}
-		fields, err := csv.NewReader(bytes.NewReader(data)).Read()
-		if err == nil || errors.Is(err, io.EOF) {
-			for i := range fields {
-				fields[i] = strings.TrimSpace(fields[i])
-			}
-			err = fn(&Rule{Why: string(bytes.TrimSpace(comment)), File: file, Line: line}, fields)
+		fields := strings.Split(data, ",")
+		for i := range fields {
+			fields[i] = strings.TrimSpace(fields[i])
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d: %w", file, line, err))
-			if len(errs) == maxMistakes {
-				errs = append(errs, fmt.Errorf("%s: and perhaps more; stopped after %d mistakes", file, maxMistakes))
-				break
+		if wrong := fn(&Rule{Why: strings.TrimSpace(comment), File: doc.File(), Line: line}, fields); wrong != nil {
+			fix := wrong.fix
+			if !strings.HasPrefix(fix, "did you mean") {
+				fix = "want " + fix
 			}
+			doc.Fail(line, 0, wrong.what, fix)
 		}
 	}
-	return errors.Join(errs...)
 }
-
-// maxMistakes is how many mistakes of one file are told: a file of the wrong kind has one in each of a million lines.
-const maxMistakes = 20

@@ -1,15 +1,17 @@
 package node
 
 import (
+	"context"
 	"fmt"
-	"os"
-	"path/filepath"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/dnsd"
 	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/popd"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
@@ -28,40 +30,90 @@ type traffic struct {
 	total uint64
 }
 
-// dnsDaemon makes a dnsd.Server take whole Snapshots.
+// dnsDaemon makes a dnsd.Server take whole Snapshots, and the databases that it steers by.
 type dnsDaemon struct {
 	*dnsd.Server
-	node string
-	mmdb string // path; empty for none
+	config func(*control.Snapshot, *geodata.Sources) (dnsd.Config, error) // what to serve
+	log    *slog.Logger
+	events *event.Ring
+
+	mu   sync.Mutex // guards the following; held while a configuration is compiled, which may take a second
+	geo  *geoFiles
+	snap *control.Snapshot // in force
 }
 
 func (d *dnsDaemon) traffic() traffic { return traffic{d.LastRequest(), d.Requests()} }
 
-// Apply gives the name server its zones, steering and geodata.
+// Apply gives the name server its zones, steering and geodata. A database that has gone bad keeps what it said before.
 func (d *dnsDaemon) Apply(snap *control.Snapshot) error {
-	conf, err := dnsConfig(snap, d.node, d.mmdb)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.geo.refresh(); err != nil {
+		if d.geo.missing() {
+			return err
+		}
+		d.geoRefused(err)
+	}
+	return d.put(snap)
+}
+
+func (d *dnsDaemon) put(snap *control.Snapshot) error {
+	conf, err := d.config(snap, d.geo.with(snap))
 	if err != nil {
 		return err
 	}
-	return d.Server.Apply(conf)
+	if err := d.Server.Apply(conf); err != nil {
+		return err
+	}
+	d.snap = snap
+	return nil
 }
 
-func dnsConfig(snap *control.Snapshot, node, mmdb string) (dnsd.Config, error) {
-	conf := dnsd.Config{Topology: snap.Topology, Node: node, Sites: snap.Sites}
+// Run runs the name server until ctx is done. Changed databases are read while it answers.
+func (d *dnsDaemon) Run(ctx context.Context) error {
+	return runAll(ctx, d.Server.Run, func(ctx context.Context) error {
+		return watchGeo(ctx, control.DefaultEvery, d.geoChanged, d.reloadGeo)
+	})
+}
+
+func (d *dnsDaemon) geoChanged() ([]stamp, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.geo.changed()
+}
+
+// reloadGeo puts changed databases in force. What is bad changes nothing.
+func (d *dnsDaemon) reloadGeo() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.geo.refresh(); err != nil {
+		d.geoRefused(err)
+		return
+	}
+	start := time.Now()
+	if err := d.put(d.snap); err != nil {
+		d.geoRefused(err)
+		return
+	}
+	d.log.Info("new geodata", "seconds", time.Since(start).Seconds())
+	d.events.Add(event.Event{Kind: event.Config, Subject: "geodata", State: "applied"})
+}
+
+func (d *dnsDaemon) geoRefused(err error) {
+	d.log.Error("geodata refused; the old one stays", "error", err)
+	d.events.Add(event.Event{Kind: event.Config, Subject: "geodata", State: "refused", Cause: err.Error()})
+}
+
+func dnsConfig(snap *control.Snapshot, node string, geo *geodata.Sources) (dnsd.Config, error) {
+	conf := dnsd.Config{Topology: snap.Topology, Node: node, Sites: snap.Sites, Geo: geo}
 	for _, z := range snap.Zones {
 		conf.Zones = append(conf.Zones, dnsd.ZoneSource{Origin: z.Origin, File: z.File, Text: z.Text})
 	}
-	if mmdb == "" {
+	if geo == nil || len(geo.Databases) == 0 {
 		if host := firstGeoHost(snap.Sites); host != "" {
 			return conf, fmt.Errorf("host %q is steered by geo, but there is no geodata: name an MMDB with --mmdb FILE, or put geo.mmdb beside topology.yaml", host)
 		}
-		return conf, nil
 	}
-	db, err := geodata.Open(mmdb)
-	if err != nil {
-		return conf, err
-	}
-	conf.Geo = &geodata.Sources{Databases: []*geodata.DB{db}}
 	return conf, nil
 }
 
@@ -72,18 +124,6 @@ func firstGeoHost(sites []*site.Site) string {
 				return h.Name
 			}
 		}
-	}
-	return ""
-}
-
-// FindMMDB returns the geodata file to use: the one named, else DIR/geo.mmdb where that exists, else none.
-func FindMMDB(named, dir string) string {
-	if named != "" {
-		return named
-	}
-	beside := filepath.Join(dir, "geo.mmdb")
-	if _, err := os.Stat(beside); err == nil {
-		return beside
 	}
 	return ""
 }
@@ -109,7 +149,10 @@ func newDNS(o *Options, self *topology.Node, ready func(health.Service, []string
 	if err != nil {
 		return nil, err
 	}
-	return &dnsDaemon{Server: srv, node: self.Name, mmdb: o.MMDB}, nil
+	config := func(snap *control.Snapshot, geo *geodata.Sources) (dnsd.Config, error) {
+		return dnsConfig(snap, self.Name, geo)
+	}
+	return &dnsDaemon{Server: srv, config: config, geo: findGeo(o.MMDB, o.Dir), log: o.Logger, events: o.Events}, nil
 }
 
 func newWeb(o *Options, self *topology.Node, ready func(health.Service, []string)) (*webDaemon, error) {

@@ -39,8 +39,8 @@ type Options struct {
 	Admin string // the admin socket's path; empty means State/admin.sock
 	Hub   string // the hub's link, for dnsd and popd in processes of their own
 
-	Incarnation uint64 // larger at each start of this node; from the state folder
-	MMDB        string // geodata for hosts steered by `geo`; empty means Dir/geo.mmdb where that exists
+	Incarnation uint64   // larger at each start of this node; from the state folder
+	MMDB        []string // geodata for hosts steered by `geo`, a later file winning; none means Dir/geo.mmdb and Dir/geo-asn.mmdb where they exist
 
 	Keys     *keys.Material // the fleet's certificates and gossip key
 	Insecure bool           // without Keys: plain text between nodes, for tests on loopback
@@ -100,7 +100,6 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 	if o.Keys == nil && !o.Insecure {
 		return nil, nil, fmt.Errorf("node %q has no keys: make them with `catchment keys init DIR` and name the folder with --keys, or allow plain text with --insecure", o.Name)
 	}
-	o.MMDB = FindMMDB(o.MMDB, o.Dir)
 	return snap, self, nil
 }
 

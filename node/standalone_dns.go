@@ -11,6 +11,8 @@ import (
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/dnsd"
 	"github.com/catchment-net/catchment/geodata"
+	process "github.com/catchment-net/catchment/internal/daemon"
+	"github.com/catchment-net/catchment/internal/event"
 )
 
 // StandaloneDNS is a name server from flags alone: zones, and no fleet.
@@ -18,41 +20,41 @@ type StandaloneDNS struct {
 	Zones    []string // ORIGIN=FILE
 	ZoneList string   // file with a line "ORIGIN FILE" for each zone; files are relative to it
 	Listen   []string
-	MMDB     string // with Dir: geodata for the sites' hosts
-	Dir      string // a configuration whose sites are steered; empty for none
+	MMDB     []string // with Dir: geodata for the sites' hosts, a later file winning
+	Dir      string   // a configuration whose sites are steered; empty for none
 	Logger   *slog.Logger
 	Ready    func([]string)
 }
 
 // NewStandaloneDNS reads the zones and wires the server; it opens nothing.
-func NewStandaloneDNS(o StandaloneDNS) (*dnsd.Server, error) {
+func NewStandaloneDNS(o StandaloneDNS) (process.Daemon, error) {
 	if len(o.Listen) == 0 {
 		return nil, errors.New("nothing to listen on: add --listen ADDR:PORT")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	zones, err := readZones(o.Zones, o.ZoneList)
 	if err != nil {
 		return nil, err
 	}
-	conf := dnsd.Config{Zones: zones}
+	snap := &control.Snapshot{}
 	if o.Dir != "" {
-		snap, err := control.Load(o.Dir)
-		if err != nil {
+		if snap, err = control.Load(o.Dir); err != nil {
 			return nil, err
 		}
-		conf.Topology, conf.Sites = snap.Topology, snap.Sites
-	}
-	if o.MMDB != "" {
-		db, err := geodata.Open(o.MMDB)
-		if err != nil {
-			return nil, err
-		}
-		conf.Geo = &geodata.Sources{Databases: []*geodata.DB{db}}
 	}
 	srv, err := dnsd.New(dnsd.Options{Node: "dnsd", Listen: o.Listen, Logger: o.Logger, Ready: o.Ready})
 	if err != nil {
 		return nil, err
 	}
-	return srv, srv.Apply(conf)
+	d := &dnsDaemon{
+		Server: srv, geo: findGeo(o.MMDB, o.Dir), log: o.Logger, events: event.NewRing(event.Options{Node: "dnsd"}),
+		config: func(snap *control.Snapshot, geo *geodata.Sources) (dnsd.Config, error) {
+			return dnsd.Config{Zones: zones, Topology: snap.Topology, Sites: snap.Sites, Geo: geo}, nil
+		},
+	}
+	return d, d.Apply(snap)
 }
 
 func readZones(flags []string, list string) ([]dnsd.ZoneSource, error) {

@@ -28,7 +28,8 @@ import (
 // daemonFlags are what every daemon takes.
 type daemonFlags struct {
 	node, state, admin, ready string
-	keys, mmdb, memory, lab   string
+	keys, memory, lab         string
+	mmdb                      []string
 	verbose, insecure, vips   bool
 }
 
@@ -54,7 +55,7 @@ func (f *daemonFlags) addNode(cmd *cobra.Command) {
 }
 
 func (f *daemonFlags) addMMDB(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.mmdb, "mmdb", "", "geodata for hosts steered by geo (default geo.mmdb beside topology.yaml)")
+	cmd.Flags().StringArrayVar(&f.mmdb, "mmdb", nil, "geodata for hosts steered by geo (default geo.mmdb and geo-asn.mmdb beside topology.yaml); may be repeated, the later one wins")
 }
 
 func (f *daemonFlags) addMemory(cmd *cobra.Command) {

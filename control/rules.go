@@ -63,13 +63,10 @@ func (s *Snapshot) checkNames(doc *conf.Doc, t *topology.Topology, rules *geodat
 
 // clientsText names a rule without what it says.
 func clientsText(r *geodata.Rule) string {
-	switch {
-	case r.ASN != 0:
-		return fmt.Sprintf("clients of AS%d", r.ASN)
-	case r.Measured:
-		return fmt.Sprintf("measured clients of %v", r.Prefix)
+	if r.Measured {
+		return "measured clients of " + r.Subject()
 	}
-	return fmt.Sprintf("clients of %v", r.Prefix)
+	return "clients of " + r.Subject()
 }
 
 func (d describer) rules(r *geodata.Rules) {
@@ -77,11 +74,7 @@ func (d describer) rules(r *geodata.Rules) {
 		d.line(0, "# %s", RulesFile)
 	}
 	for _, one := range slices.Concat(r.Prefixes, r.ASNs) {
-		subject := one.Prefix.String()
-		if one.ASN != 0 {
-			subject = fmt.Sprintf("AS%d", one.ASN)
-		}
-		d.line(0, "%s,%s", subject, strings.Join(one.To, ","))
+		d.line(0, "%s,%s", one.Subject(), strings.Join(one.To, ","))
 	}
 	if n := len(r.Measured); n > 0 {
 		d.line(0, "# %s: %d networks", MeasuredFile, n)

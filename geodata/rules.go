@@ -26,6 +26,14 @@ type Rule struct {
 	RTT      time.Duration // of the best; 0: not known
 }
 
+// Subject is whom the rule is for: a network or an AS.
+func (r *Rule) Subject() string {
+	if r.ASN != 0 {
+		return fmt.Sprintf("AS%d", r.ASN)
+	}
+	return r.Prefix.String()
+}
+
 // Where is the rule's place in its file, as FILE:LINE.
 func (r *Rule) Where() string { return fmt.Sprintf("%s:%d", r.File, r.Line) }
 
@@ -61,17 +69,13 @@ func ReadRules(doc *conf.Doc, text []byte) (out Rules) {
 			return &mistake{"an empty name", "POPs or targets, separated by single commas"}
 		}
 		r.To = fields[1:]
-		subject := ""
+		var wrong *mistake
 		if number, ok := asNumber(fields[0]); ok {
 			r.ASN = number
-			subject = fmt.Sprintf("AS%d", number)
-		} else {
-			var wrong *mistake
-			if r.Prefix, wrong = rulePrefix(fields[0]); wrong != nil {
-				return wrong
-			}
-			subject = r.Prefix.String()
+		} else if r.Prefix, wrong = rulePrefix(fields[0]); wrong != nil {
+			return wrong
 		}
+		subject := r.Subject()
 		if first := seen[subject]; first != nil {
 			return &mistake{fmt.Sprintf("%s has a rule already, in line %d", subject, first.Line), "one of them"}
 		}

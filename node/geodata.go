@@ -62,6 +62,16 @@ func findGeo(named []string, dir string) *geoFiles {
 	return g
 }
 
+// Geodata reads what a name server with these options would steer by: the databases named, else those of dir, under the
+// Snapshot's rules. It is nil if there are none of both.
+func Geodata(named []string, dir string, snap *control.Snapshot) (*geodata.Sources, error) {
+	g := findGeo(named, dir)
+	if err := g.refresh(); err != nil {
+		return nil, err
+	}
+	return g.with(snap), nil
+}
+
 // refresh reads the files that have changed. A bad one keeps what it had, and is an error once; one that has gone is as if
 // it were still there.
 func (g *geoFiles) refresh() error {
@@ -127,7 +137,7 @@ func (g *geoFiles) with(snap *control.Snapshot) *geodata.Sources {
 	return s
 }
 
-// watch calls reload whenever a file has changed and then stayed the same for one look, until ctx is done. Look is asked
+// watchGeo calls reload whenever a file has changed and then stayed the same for one look, until ctx is done. Look is asked
 // whether one has changed, at each interval.
 func watchGeo(ctx context.Context, every time.Duration, look func() ([]stamp, bool), reload func()) error {
 	t := time.NewTicker(every)

@@ -22,6 +22,7 @@ import (
 //	```yaml topology               read by the strict reader; also site, drill (on the page's last topology)
 //	```yaml drill file=x/d.yaml    and written there, for the commands that follow on the page
 //	```sh test                     run in the page's folder; the first command that fails ends it
+//	```text output                 what the last `sh test` above must have printed
 //	```sh lab                      the same, in tests with the build tag lab: it brings a lab up
 //	```sh later                    (or yaml … later) not in this version; it must not work yet
 //
@@ -83,7 +84,11 @@ func playPage(t *testing.T, all []block, withLab bool) {
 		_ = os.RemoveAll(runtime)
 	})
 	topo := &topology.Topology{}
+	var printed []byte
 	for _, b := range all {
+		if b.has("output") && b.text != string(printed) {
+			t.Errorf("%s: the page shows\n%s\nand the commands above it print\n%s", b.page, b.text, printed)
+		}
 		if b.has("later") {
 			checkLater(t, b, topo)
 			continue
@@ -110,6 +115,7 @@ func playPage(t *testing.T, all []block, withLab bool) {
 			if err != nil {
 				t.Errorf("%s: %v\n%s\n%s", b.page, err, b.text, out)
 			}
+			printed = out
 		}
 	}
 }

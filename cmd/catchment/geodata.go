@@ -22,7 +22,7 @@ func (a *app) geodata() *cobra.Command {
   catchment geodata explain 198.51.100.7`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.geodataBuild(), a.geodataDiff())
+	cmd.AddCommand(a.geodataBuild(), a.geodataDiff(), a.geodataExplain())
 	return cmd
 }
 

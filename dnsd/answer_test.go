@@ -382,12 +382,6 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		{"a bad zone", func(c *Config) {
-			c.Zones = append(c.Zones, ZoneSource{Origin: "bad.example", File: "zones/bad", Text: []byte("@ A 192.0.2.1\nwww A x\n")})
-		}, "zones/bad:2:"},
-		{"two bad zones are both named", func(c *Config) {
-			c.Zones = []ZoneSource{{Origin: "b1.example", File: "zones/b1"}, {Origin: "b2.example", File: "zones/b2"}}
-		}, "zones/b2: zone"},
 		{"a host in no zone", func(c *Config) { c.Zones = nil }, `"api.shop.example." lies in no zone`},
 		{"unknown node", func(c *Config) { c.Node = "fra1" }, `node "fra1" is not in topology "test"; want one of "ams1", "nyc1", "sin1"`},
 		{"no topology to steer in", func(c *Config) { c.Topology = nil }, "there is no topology"},

@@ -16,6 +16,7 @@ import (
 // config is a Config, compiled. It is immutable.
 type config struct {
 	zones    *zone.Set
+	faults   []ZoneFault
 	policies map[string]*steer.Policy // by canonical host name
 	steering *steer.Compiler
 	index    *index              // finds names and keeps their answers
@@ -36,26 +37,24 @@ func compile(c Config, before *config) (*config, error) {
 	if err := out.addNode(c); err != nil {
 		errs = append(errs, err)
 	}
-	var zones []*zone.Zone
-	for _, src := range c.Zones {
-		z, err := zone.Parse(src.Origin, src.File, src.Text)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		zones = append(zones, z)
+	var lastZones *zone.Set
+	if before != nil {
+		lastZones = before.zones
 	}
-	broken := len(errs) > 0
+	zones, err := out.addZones(c.Zones, lastZones)
+	if err != nil {
+		errs = append(errs, err)
+	}
 	hosts, hostErrs := out.addHosts(c)
 	errs = append(errs, hostErrs...)
-	set, err := zone.NewSet(zones, hosts)
-	if err != nil && !broken { // with a zone missing, "lies in no zone" would mislead
-		errs = append(errs, err)
+	if err == nil { // with the zones missing, "lies in no zone" would mislead
+		if out.zones, err = zone.NewSet(zones, hosts, lastZones); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	out.zones = set
 	return out, out.checkTops()
 }
 

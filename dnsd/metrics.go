@@ -13,6 +13,7 @@ type metrics struct {
 	evicted prometheus.Counter
 	conns   prometheus.Gauge
 	served  prometheus.Gauge
+	faulty  prometheus.Gauge
 
 	queries, zones, steered, slow, dropped, truncated *prometheus.Desc
 
@@ -32,6 +33,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}),
 		conns:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "dnsd_tcp_connections", Help: "TCP connections open now."}),
 		served: prometheus.NewGauge(prometheus.GaugeOpts{Name: "dnsd_zones", Help: "Zones served."}),
+		faulty: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "dnsd_zones_faulty", Help: "Zones whose files have mistakes: they are served from their last good copy, or SERVFAIL.",
+		}),
 
 		queries: desc("dnsd_queries_total", "Queries answered, by transport and response code.", "transport", "rcode"),
 		zones:   desc("dnsd_zone_queries_total", "Queries answered, by zone (other: zones beyond the first 999).", "zone"),
@@ -46,7 +50,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m, m.evicted, m.conns, m.served} {
+	for _, c := range []prometheus.Collector{m, m.evicted, m.conns, m.served, m.faulty} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("dnsd: register metrics: %w", err)
 		}

@@ -83,9 +83,10 @@ type Config struct {
 	Geo      *geodata.Sources // nil: everybody gets the POPs in file order; the same pointer as before keeps its tables
 }
 
-// ZoneSource is one zone in master-file form (RFC 1035 §5).
+// ZoneSource is one zone in master-file form (RFC 1035 §5). Text is not to be changed afterwards.
 type ZoneSource struct {
 	Origin string // with or without the final dot
 	File   string // for messages
 	Text   []byte
+	Broken error // why there is nothing to serve; its names are SERVFAIL, or answered from what was in force. Text counts for nothing
 }

@@ -54,7 +54,8 @@ func New(o Options) (*Server, error) {
 	return &Server{o: o, metrics: m, tcp: m.newCounters(), bodies: newBodies(identity(o.POP, o.Node))}, nil
 }
 
-// Apply replaces the whole configuration, or, with an error that names every bad zone and host, nothing. The addresses
+// Apply replaces the whole configuration, or, with an error that names every bad host, nothing. A zone that cannot be
+// read hurts itself only (ZoneFaults), as long as there is another. What has not changed costs nothing. The addresses
 // that we listen on cannot change while Run runs: such a configuration is refused and wants a restart.
 func (s *Server) Apply(c Config) error {
 	var before *config
@@ -77,6 +78,7 @@ func (s *Server) Apply(c Config) error {
 	next.index = newIndex(next.zones, old, s.metrics.zoneNo.number)
 	s.state.Store(&state{next, next.steering.Health(s.view, nil)})
 	s.metrics.served.Set(float64(next.zones.Len()))
+	s.reportZones(next, c.Zones)
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 const defaultTTL = 3600
 
 // Parse reads a zone from a master file (RFC 1035 §5). $INCLUDE is refused: a zone is one document. The error is a
-// *conf.Problems with every mistake, one line each, as "file:line:col: what is wrong; what would be right".
+// *conf.Problems with every mistake, one line each, as "file:line:col: what is wrong; what would be right". The text must not be changed afterwards.
 func Parse(origin, file string, text []byte) (*Zone, error) {
 	if file == "" {
 		file = origin
@@ -21,7 +21,8 @@ func Parse(origin, file string, text []byte) (*Zone, error) {
 	if _, ok := dns.IsDomainName(origin); !ok || origin == "" {
 		return nil, fmt.Errorf("%s: zone name %q is no domain name; want one like shop.example", file, origin)
 	}
-	z := &Zone{origin: Canonical(origin), file: file, names: map[string]*name{}}
+	z := &Zone{origin: Canonical(origin), file: file, text: text, names: map[string]*name{}}
+	z.plain = z
 	z.add(z.origin)
 	doc := conf.Plain(file, text)
 	master.Read(doc, z.origin, text, master.Options{DefaultTTL: defaultTTL}, z.insert)

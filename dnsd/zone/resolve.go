@@ -28,11 +28,14 @@ type Answer struct {
 }
 
 // Resolve answers a question of class IN. Owner is as the client wrote it; its case comes back in the records. Names
-// outside all zones are REFUSED. Aliases are followed within the zone only.
+// outside all zones are REFUSED, in broken ones SERVFAIL. Aliases are followed within the zone only.
 func (s *Set) Resolve(owner string, qtype uint16, steerer Steerer) Answer {
 	z := s.find(Canonical(owner), qtype)
 	if z == nil {
 		return Answer{Rcode: dns.RcodeRefused}
+	}
+	if z.Broken() {
+		return Answer{Rcode: dns.RcodeServerFailure, Zone: z}
 	}
 	r := &resolution{zone: z, qtype: qtype, steerer: steerer, a: Answer{Zone: z, Authoritative: true}}
 	seen := map[string]bool{}

@@ -1,6 +1,8 @@
 package zone
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,9 +15,10 @@ type Set struct {
 	zones map[string]*Zone
 }
 
-// NewSet joins zones and the names of steered hosts (with or without the final dot). A zone given twice, a host in no
-// zone and a host that a delegation or a DNAME hides are errors, all in one.
-func NewSet(zones []*Zone, hosts []string) (*Set, error) {
+// NewSet joins zones and the names of steered hosts (with or without the final dot). A zone given twice and a host in no
+// zone are errors, all in one. A host that a delegation or a DNAME hides, or that lies in a broken zone, is not steered.
+// What is as it was in before (which may be nil) is the same *Zone again.
+func NewSet(zones []*Zone, hosts []string, before *Set) (*Set, error) {
 	s := &Set{zones: make(map[string]*Zone, len(zones))}
 	var errs []error
 	for _, z := range zones {
@@ -23,7 +26,7 @@ func NewSet(zones []*Zone, hosts []string) (*Set, error) {
 			errs = append(errs, fmt.Errorf("zone %q is in %s and in %s; want one of them", z.origin, first.file, z.file))
 			continue
 		}
-		s.zones[z.origin] = z
+		s.zones[z.origin] = z.plain
 	}
 	in := map[*Zone][]string{}
 	for _, h := range hosts {
@@ -33,30 +36,50 @@ func NewSet(zones []*Zone, hosts []string) (*Set, error) {
 			errs = append(errs, fmt.Errorf("host %q lies in no zone that is served; add its zone", h))
 			continue
 		}
-		if by, yes := z.occluded(h); yes {
-			errs = append(errs, fmt.Errorf("host %q lies below %q, which zone %q delegates or renames; steer it in that zone", h, by, z.origin))
-			continue
+		if _, hidden := z.occluded(h); !hidden && !z.Broken() {
+			in[z] = append(in[z], h)
 		}
-		in[z] = append(in[z], h)
 	}
 	for z, hosts := range in {
-		s.zones[z.origin] = z.withSteered(hosts)
+		slices.Sort(hosts)
+		s.zones[z.origin] = before.again(z, hosts)
 	}
 	if len(errs) > 0 {
-		slices.SortFunc(errs, func(a, b error) int { return cmpText(a.Error(), b.Error()) })
+		slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 		return nil, errors.Join(errs...)
 	}
 	return s, nil
 }
 
-func cmpText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+// again returns the zone with the hosts, the very one of the set if it has it.
+func (s *Set) again(z *Zone, hosts []string) *Zone {
+	if s != nil {
+		if old := s.zones[z.origin]; old != nil && old.plain == z && slices.Equal(old.hosts, hosts) {
+			return old
+		}
 	}
-	return 0
+	return z.withSteered(hosts)
+}
+
+// Unchanged returns the zone of that origin as Parse gave it, if its file and text are the same and it is not broken.
+func (s *Set) Unchanged(origin, file string, text []byte) *Zone {
+	z := s.Last(origin)
+	if z == nil || z.file != file || !bytes.Equal(z.text, text) {
+		return nil
+	}
+	return z
+}
+
+// Last returns the zone of that origin as Parse gave it; nil if there is none, or a broken one. A nil Set has none.
+func (s *Set) Last(origin string) *Zone {
+	if s == nil {
+		return nil
+	}
+	z := s.zones[Canonical(origin)]
+	if z == nil || z.Broken() {
+		return nil
+	}
+	return z.plain
 }
 
 // Len is the number of zones.

@@ -18,8 +18,12 @@ import (
 type Zone struct {
 	origin string
 	file   string
+	text   []byte // what it was read from
 	soa    *dns.SOA
-	names  map[string]*name // every name at or below the origin, empty non-terminals included
+	names  map[string]*name // every name at or below the origin, empty non-terminals included; none of a broken zone
+
+	plain *Zone    // without the hosts; itself if it has none
+	hosts []string // that are steered, sorted
 }
 
 // name is a node of the tree. One without records is an empty non-terminal (RFC 4592 §2.2.2).
@@ -32,8 +36,24 @@ type name struct {
 // Origin returns the zone's name, lower case with its final dot.
 func (z *Zone) Origin() string { return z.origin }
 
-// Serial returns the serial number of the zone's SOA record.
-func (z *Zone) Serial() uint32 { return z.soa.Serial }
+// Serial returns the serial number of the zone's SOA record, 0 of a broken zone.
+func (z *Zone) Serial() uint32 {
+	if z.Broken() {
+		return 0
+	}
+	return z.soa.Serial
+}
+
+// Broken reports whether the zone has nothing to answer from.
+func (z *Zone) Broken() bool { return z.soa == nil }
+
+// NewBroken is a zone that we should serve and cannot: its names are SERVFAIL (RFC 1035 §4.1.1), so that a resolver asks
+// another server. Without it a zone above would say that they do not exist.
+func NewBroken(origin, file string) *Zone {
+	z := &Zone{origin: Canonical(origin), file: file}
+	z.plain = z
+	return z
+}
 
 // rrset returns the records that the zone itself answers for a type; at a steered name the Steerer's types are hidden.
 func (n *name) rrset(qtype uint16) []dns.RR {
@@ -56,9 +76,9 @@ func (z *Zone) add(owner string) *name {
 	return n
 }
 
-// withSteered returns a copy of the zone in which the hosts exist.
+// withSteered returns a copy of the zone in which the hosts, sorted, exist.
 func (z *Zone) withSteered(hosts []string) *Zone {
-	c := &Zone{origin: z.origin, file: z.file, soa: z.soa, names: maps.Clone(z.names)}
+	c := &Zone{origin: z.origin, file: z.file, text: z.text, soa: z.soa, names: maps.Clone(z.names), plain: z, hosts: hosts}
 	for _, h := range hosts {
 		n := *c.add(h)
 		n.steered = true

@@ -42,16 +42,19 @@ func TestBadZoneHurtsItselfOnly(t *testing.T) {
 	}{
 		{
 			"one is bad from the start", smallZone, smallZone, bad, nil,
-			[3]string{"192.0.2.53", "192.0.2.53", "SERVFAIL"}, 1, "zones/kid.a.example:3:17: A record: \"192.0.2.530\" is no address for it",
+			[3]string{"192.0.2.53", "192.0.2.53", "SERVFAIL"},
+			1, "zones/kid.a.example:3:17: A record: \"192.0.2.530\" is no address for it",
 		},
 		{"it is mended", smallZone, smallZone, smallZone, nil, [3]string{"192.0.2.53", "192.0.2.53", "192.0.2.53"}, 0, ""},
 		{
 			"two go bad, the third changes", bad, strings.ReplaceAll(smallZone, ".53", ".54"), bad, nil,
-			[3]string{"192.0.2.53", "192.0.2.54", "192.0.2.53"}, 2, "zones/a.example:3:17",
+			[3]string{"192.0.2.53", "192.0.2.54", "192.0.2.53"},
+			2, "zones/a.example:3:17",
 		},
 		{
 			"mended again, but for what the folder's reader says", smallZone, smallZone, "", errors.New("no such luck"),
-			[3]string{"192.0.2.53", "192.0.2.53", "192.0.2.53"}, 1, "no such luck",
+			[3]string{"192.0.2.53", "192.0.2.53", "192.0.2.53"},
+			1, "no such luck",
 		},
 	} {
 		kid := zoneSource("kid.a.example", step.kid)

@@ -11,11 +11,11 @@ import (
 
 // check looks at the records of one zone, in the order of its file.
 type check struct {
-	doc      *conf.Doc
-	origin   string
-	records  int
-	soa, ns  bool // at the top
-	owners   map[string]owner
+	doc     *conf.Doc
+	origin  string
+	records int
+	soa, ns bool // at the top
+	owners  map[string]owner
 }
 
 // owner is what a name has.

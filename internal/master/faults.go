@@ -47,7 +47,7 @@ func furtherFaults(doc *conf.Doc, origin string, text []byte, line int) {
 // libraryError is how the library writes: what, the token, where.
 var (
 	libraryError = regexp.MustCompile(`^dns: (.+): ("(?:[^"\\]|\\.)*") at line: (\d+):(\d+)$`)
-	badField  = regexp.MustCompile(`^bad (\S+) (.+)$`)
+	badField     = regexp.MustCompile(`^bad (\S+) (.+)$`)
 )
 
 // fail records the library's error at its place, in words that someone who edits the file knows. It returns the

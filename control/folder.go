@@ -23,7 +23,7 @@ func Load(dir string) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration in %q: %w", dir, err)
 	}
-	return parse(folderName(dir), folderLabel(dir), files)
+	return parse(folderName(dir), files, reading{folder: folderLabel(dir)})
 }
 
 // LoadFS is Load for a folder inside the program or elsewhere; name becomes the topology's name.
@@ -32,7 +32,7 @@ func LoadFS(name string, fsys fs.FS) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration %q: %w", name, err)
 	}
-	return parse(name, "", files)
+	return parse(name, files, reading{})
 }
 
 // folderName is the topology's name: that of its folder.

@@ -78,7 +78,7 @@ func LoadSaved(stateDir string) (*Snapshot, error) {
 	if got := digest(relevant(c.Files)); got != c.Digest {
 		return nil, fmt.Errorf("load saved snapshot %q: digest %q instead of %q: the file is damaged", name, got, c.Digest)
 	}
-	s, err := Parse(c.Name, c.Files)
+	s, err := ParseServing(c.Name, c.Files, nil)
 	if err != nil {
 		return nil, fmt.Errorf("load saved snapshot %q: %w", name, err)
 	}

@@ -37,9 +37,12 @@ type Snapshot struct {
 	Sites    []*site.Site      // by file name
 	Zones    []Zone            // by file name
 	Rules    geodata.Rules     // of steering.csv and measured.csv
+	BadZones []BadZone         // by file name; only in what LoadServing, ParseServing and Watch return
 	Parents  map[string]Zone   // what a lab's name servers of others serve, by file as topology.ServedZone has it
 	Files    map[string][]byte // what it was made of: "topology.yaml", "sites/shop.yaml", "zones/shop.example"
 	Digest   string            // of names and contents of Files, in hexadecimal
+
+	byOrigin map[string]int // indexes of Zones
 }
 
 // Zone is one zone in master-file form (RFC 1035 §5). Its syntax has been checked; its SOA is that of Origin.
@@ -62,29 +65,55 @@ func (s *Snapshot) Site(host string) (*site.Site, *site.Host) {
 }
 
 // ZoneOf returns the zone that holds the name: the longest origin that it ends in; nil if none does.
-func (s *Snapshot) ZoneOf(name string) *Zone { return zoneOf(s.Zones, name) }
-
-func zoneOf(zones []Zone, name string) *Zone {
+func (s *Snapshot) ZoneOf(name string) *Zone {
 	name = strings.ToLower(strings.TrimSuffix(name, ".")) + "."
-	var best *Zone
-	for i, z := range zones {
-		if (name == z.Origin || strings.HasSuffix(name, "."+z.Origin) || z.Origin == ".") && (best == nil || len(z.Origin) > len(best.Origin)) {
-			best = &zones[i]
+	for {
+		if i, ok := s.byOrigin[name]; ok {
+			return &s.Zones[i]
+		}
+		_, up, _ := strings.Cut(name, ".")
+		switch {
+		case name == ".":
+			return nil
+		case up == "":
+			name = "."
+		default:
+			name = up
 		}
 	}
-	return best
+}
+
+// zone returns the zone of that very origin, nil if there is none. A nil Snapshot has none.
+func (s *Snapshot) zone(origin string) *Zone {
+	if s == nil {
+		return nil
+	}
+	if i, ok := s.byOrigin[origin]; ok {
+		return &s.Zones[i]
+	}
+	return nil
 }
 
 // Parse checks a set of files (keys as in Snapshot.Files) and makes a Snapshot of it; others than those are ignored.
 // name becomes the topology's name. The error is a *conf.Problems with every mistake in all files, and then there is
 // no Snapshot. files must not be changed afterwards.
-func Parse(name string, files map[string][]byte) (*Snapshot, error) { return parse(name, "", files) }
+func Parse(name string, files map[string][]byte) (*Snapshot, error) {
+	return parse(name, files, reading{})
+}
 
-// parse is Parse with the folder that messages put before each file's name.
-func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
+// reading is how a set of files is read. The zero value is strict and knows nothing.
+type reading struct {
+	folder  string    // that messages put before each file's name
+	serving bool      // a bad zone is no error
+	last    *Snapshot // what was in force: zones that have not changed are not read again; nil for none
+}
+
+func (r reading) label(file string) string { return path.Join(r.folder, file) }
+
+func parse(name string, files map[string][]byte, r reading) (*Snapshot, error) {
 	files = relevant(files)
-	s := &Snapshot{Files: files, Digest: digest(files)}
-	label := func(file string) string { return path.Join(folder, file) }
+	s := &Snapshot{Files: files}
+	label := r.label
 	var docs []*conf.Doc
 
 	text, ok := files[TopologyFile]
@@ -120,17 +149,8 @@ func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
 		s.Sites = append(s.Sites, site.Read(doc, checked))
 		hosts = append(hosts, claims(doc, owners)...)
 	}
-	for _, file := range names {
-		if path.Dir(file) != ZonesFolder {
-			continue
-		}
-		doc := conf.Plain(label(file), files[file])
-		docs = append(docs, doc)
-		if z, ok := readZone(doc, originOf(path.Base(file)), files[file]); ok {
-			s.Zones = append(s.Zones, z)
-		}
-	}
-	checkHosts(hosts, s.Zones, names)
+	docs = append(docs, s.readZones(names, r)...)
+	s.checkHosts(hosts)
 	docs = append(docs, s.readRules(checked, label)...)
 	docs = append(docs, s.readParents(checked, network, label)...)
 	var errs []error
@@ -140,6 +160,7 @@ func parse(name, folder string, files map[string][]byte) (*Snapshot, error) {
 	if err := conf.Join(errs...); err != nil {
 		return nil, err
 	}
+	s.Digest = digest(files)
 	return s, nil
 }
 
@@ -171,15 +192,19 @@ func claims(doc *conf.Doc, owners map[string]conf.Value) []claimedHost {
 
 // checkHosts reports hosts that lie in no zone: nobody would ask us for them. A host in a zone whose file is broken is
 // left alone, as that file's name says what zone it is.
-func checkHosts(hosts []claimedHost, zones []Zone, files []string) {
-	all := slices.Clone(zones)
-	for _, file := range files {
+func (s *Snapshot) checkHosts(hosts []claimedHost) {
+	named := map[string]bool{}
+	for file := range s.Files {
 		if path.Dir(file) == ZonesFolder {
-			all = append(all, Zone{Origin: originOf(path.Base(file))})
+			named[originOf(path.Base(file))] = true
 		}
 	}
 	for _, h := range hosts {
-		if zoneOf(all, h.name) != nil {
+		name := h.name + "."
+		for name != "" && !named[name] {
+			_, name, _ = strings.Cut(name, ".")
+		}
+		if name != "" || named["."] {
 			continue
 		}
 		_, parent, _ := strings.Cut(h.name, ".")

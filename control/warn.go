@@ -12,7 +12,12 @@ import (
 
 // Warn lists what is allowed but probably not meant, one line each, in a fixed order.
 func Warn(s *Snapshot) []string {
-	w := warnings{s: s, t: s.Topology}
+	w := warnings{s: s, t: s.Topology, steered: map[string]bool{}}
+	for _, one := range s.Sites {
+		for _, h := range one.Hosts {
+			w.steered[h.Name+"."] = true
+		}
+	}
 	w.topology()
 	for i := range s.Zones {
 		w.zone(&s.Zones[i])
@@ -27,6 +32,8 @@ type warnings struct {
 	s    *Snapshot
 	t    *topology.Topology
 	list []string
+
+	steered map[string]bool // hosts, with the final dot
 }
 
 func (w *warnings) addf(format string, args ...any) {
@@ -92,12 +99,6 @@ func (w *warnings) popFamilies(bits int) {
 }
 
 func (w *warnings) zone(z *Zone) {
-	steered := map[string]bool{}
-	for _, one := range w.s.Sites {
-		for _, h := range one.Hosts {
-			steered[h.Name+"."] = true
-		}
-	}
 	var addrs []netip.Addr
 	known := true
 	for _, ns := range slices.Compact(slices.Sorted(slices.Values(z.facts.servers))) {
@@ -105,7 +106,7 @@ func (w *warnings) zone(z *Zone) {
 		switch {
 		case home == nil:
 			known = false // served elsewhere: we cannot know its addresses
-		case len(home.facts.addrs[ns]) == 0 && !steered[ns]:
+		case len(home.facts.addrs[ns]) == 0 && !w.steered[ns]:
 			w.addf("%s: name server %q has no address; add an A or AAAA record", z.File, ns)
 		}
 		if home != nil {

@@ -22,11 +22,15 @@ type WatchOptions struct {
 	Every  time.Duration // between two looks; 0 means DefaultEvery
 	Digest string        // of the Snapshot that the caller has: nothing is delivered until the folder differs from it
 	FS     fs.FS         // what is watched; nil means the folder itself (tests)
+
+	// Last returns the Snapshot in force, from which bad zones are served on and unchanged ones taken over. It is called
+	// by Watch's own goroutine; nil: there is none.
+	Last func() *Snapshot
 }
 
 // Watch calls fn with the folder's Snapshot once it has it, and again whenever the folder has changed and then stayed
-// the same for one look, so that a set of files that is being written is never read half. A set with mistakes is
-// delivered once, as an error with a nil Snapshot: the caller keeps what it has. A return to the former set is
+// the same for one look, so that a set of files that is being written is never read half. Zones are read as LoadServing
+// does. A set with other mistakes is delivered once, as an error with a nil Snapshot: the caller keeps what it has. A return to the former set is
 // delivered again. fn is called by Watch's own goroutine; ctx's end returns nil.
 func Watch(ctx context.Context, dir string, o WatchOptions, fn func(*Snapshot, error)) error {
 	if o.Every < 0 {
@@ -35,7 +39,10 @@ func Watch(ctx context.Context, dir string, o WatchOptions, fn func(*Snapshot, e
 	if o.Every == 0 {
 		o.Every = DefaultEvery
 	}
-	w := &watcher{dir: dir, fsys: o.FS, fn: fn, delivered: o.Digest}
+	w := &watcher{dir: dir, fsys: o.FS, fn: fn, delivered: o.Digest, inForce: o.Last}
+	if w.inForce == nil {
+		w.inForce = func() *Snapshot { return nil }
+	}
 	if w.fsys == nil {
 		w.fsys = os.DirFS(dir)
 	}
@@ -56,6 +63,7 @@ type watcher struct {
 	dir       string
 	fsys      fs.FS
 	fn        func(*Snapshot, error)
+	inForce   func() *Snapshot
 	looks     int
 	last      []listed // as of the look before
 	settled   bool     // last has been read and delivered
@@ -97,7 +105,7 @@ func (w *watcher) look() {
 		return
 	}
 	w.delivered = d
-	w.fn(parse(folderName(w.dir), folderLabel(w.dir), files))
+	w.fn(parse(folderName(w.dir), files, reading{folder: folderLabel(w.dir), serving: true, last: w.inForce()}))
 }
 
 // failed delivers an error of the folder itself, once.

@@ -42,6 +42,8 @@ type Applied struct {
 	Digest string         `json:"digest"`
 	Why    string         `json:"why,omitempty"` // it is held
 	Change control.Change `json:"change"`        // to what was in force
+
+	BadZones []control.BadZone `json:"bad_zones,omitempty"` // of this configuration
 }
 
 // forcedFile holds, in the state folder, the digest of the configuration that was forced last: where a running node
@@ -53,9 +55,11 @@ func (h *hub) take(snap *control.Snapshot, force bool) (Applied, error) {
 	h.adopting.Lock()
 	defer h.adopting.Unlock()
 	old := h.snap.Load()
-	result := Applied{Node: h.self.Name, State: "unchanged", Digest: snap.Digest, Change: control.Diff(old, snap)}
+	result := Applied{Node: h.self.Name, State: "unchanged", Digest: snap.Digest, Change: control.Diff(old, snap), BadZones: snap.BadZones}
 	if snap.Digest == old.Digest {
 		h.release()
+		h.snap.Store(snap) // a bad zone of which a copy is served changes no more than what is said of it
+		h.reportZones(old.BadZones, snap.BadZones)
 		return result, nil
 	}
 	if why := control.TooMuch(old.Topology, snap.Topology); why != "" && !force {
@@ -113,12 +117,8 @@ func (h *hub) noteForced(snap *control.Snapshot, force bool) error {
 // allowed returns the Snapshot to start with: the folder's, or the one that was in force when the folder's takes routes
 // from too many POPs and nobody has forced it. A restart must not be a way round. A daemon that runs apart from its hub
 // announces nothing, and takes what is there.
-func (o *Options) allowed(snap *control.Snapshot) *control.Snapshot {
-	if o.State == "" || o.Hub != "" {
-		return snap
-	}
-	last, err := control.LoadSaved(o.State)
-	if err != nil { // there is none, or nothing can be said by it
+func (o *Options) allowed(snap, last *control.Snapshot) *control.Snapshot {
+	if last == nil || o.Hub != "" { // or nothing can be said by the last
 		return snap
 	}
 	forced, _ := os.ReadFile(filepath.Join(o.State, forcedFile)) // not there: nothing is forced
@@ -135,7 +135,7 @@ func (h *hub) serveApply(w http.ResponseWriter, r *http.Request) {
 		admin.Refuse(w, http.StatusBadRequest, fmt.Errorf("decode request: %w", err), `send {"force": false}`)
 		return
 	}
-	snap, err := control.Load(h.o.Dir)
+	snap, err := control.LoadServing(h.o.Dir, h.snap.Load())
 	if err == nil {
 		var result Applied
 		if result, err = h.take(snap, req.Force); err == nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -108,6 +109,11 @@ func dnsConfig(snap *control.Snapshot, node string, geo *geodata.Sources) (dnsd.
 	conf := dnsd.Config{Topology: snap.Topology, Node: node, Sites: snap.Sites, Geo: geo}
 	for _, z := range snap.Zones {
 		conf.Zones = append(conf.Zones, dnsd.ZoneSource{Origin: z.Origin, File: z.File, Text: z.Text})
+	}
+	for _, z := range snap.BadZones {
+		if !z.Kept {
+			conf.Zones = append(conf.Zones, dnsd.ZoneSource{Origin: z.Origin, File: z.File, Broken: errors.New(z.Error)})
+		}
 	}
 	if geo == nil || len(geo.Databases) == 0 {
 		if host := firstGeoHost(snap.Sites); host != "" {

@@ -113,7 +113,7 @@ func (f *follower) follow(ctx context.Context, conn net.Conn) (joined bool, err 
 			f.view(u.View)
 		}
 		if u.Files != nil {
-			snap, err := control.Parse(u.Name, u.Files)
+			snap, err := control.ParseServing(u.Name, u.Files, nil)
 			if err == nil {
 				err = f.apply(snap)
 			}

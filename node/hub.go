@@ -65,6 +65,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 	}); err != nil {
 		return nil, err
 	}
+	h.reportZones(nil, snap.BadZones)
 	if err := h.bgp.Apply(snap.Topology); err != nil {
 		return nil, err
 	}
@@ -135,6 +136,7 @@ func (h *hub) adopt(snap *control.Snapshot) error {
 		return errors.Join(err, applyAll(old, h.inside))
 	}
 	h.snap.Store(snap)
+	h.reportZones(old.BadZones, snap.BadZones)
 	h.save(snap)
 	h.judge.adopt(snap.Topology)
 	h.mu.Lock()
@@ -202,7 +204,7 @@ func (h *hub) run(ctx context.Context) error {
 func (h *hub) watch(ctx context.Context) error {
 	snap := h.snap.Load()
 	h.save(snap)
-	return control.Watch(ctx, h.o.Dir, control.WatchOptions{Digest: snap.Digest}, h.reload)
+	return control.Watch(ctx, h.o.Dir, control.WatchOptions{Digest: snap.Digest, Last: h.snap.Load}, h.reload)
 }
 
 // drain tells the fleet that this node is going, moves its clients away and returns when nothing is announced any more.

@@ -7,14 +7,21 @@ import (
 )
 
 // metrics are the hub's own.
-type metrics struct{ held prometheus.Gauge }
+type metrics struct{ held, badZones prometheus.Gauge }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
-	m := &metrics{held: prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "node_config_held", Help: "Is a configuration held because it would withdraw prefixes from too many POPs at once?",
-	})}
-	if err := r.Register(m.held); err != nil {
-		return nil, fmt.Errorf("register metrics of node: %w", err)
+	m := &metrics{
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_config_held", Help: "Is a configuration held because it would withdraw prefixes from too many POPs at once?",
+		}),
+		badZones: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_zones_bad", Help: "Zones whose files have mistakes: they are served from their last good copy, or SERVFAIL.",
+		}),
+	}
+	for _, c := range []prometheus.Collector{m.held, m.badZones} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of node: %w", err)
+		}
 	}
 	return m, nil
 }

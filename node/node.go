@@ -104,23 +104,24 @@ func (o *Options) setDefaults() (*control.Snapshot, *topology.Node, error) {
 }
 
 // load reads the folder. A node that cannot read it at all starts from the last good copy in its state folder, if there
-// is one; a folder that can be read and has mistakes is an error, since somebody is at work there.
+// is one; a folder that can be read and has mistakes is an error, since somebody is at work there. A zone with mistakes
+// hurts itself only.
 func (o *Options) load() (*control.Snapshot, error) {
-	snap, err := control.Load(o.Dir)
+	last, savedErr := (*control.Snapshot)(nil), os.ErrNotExist
+	if o.State != "" {
+		last, savedErr = control.LoadSaved(o.State)
+	}
+	snap, err := control.LoadServing(o.Dir, last)
 	var mistakes *conf.Problems
 	switch {
 	case err == nil:
-		return o.allowed(snap), nil
-	case errors.As(err, &mistakes) || o.State == "":
-		return nil, err
-	}
-	snap, savedErr := control.LoadSaved(o.State)
-	switch {
-	case errors.Is(savedErr, os.ErrNotExist):
+		return o.allowed(snap, last), nil
+	case errors.As(err, &mistakes) || errors.Is(savedErr, os.ErrNotExist):
 		return nil, err
 	case savedErr != nil:
 		return nil, errors.Join(err, savedErr)
 	}
+	snap = last
 	o.Logger.Warn("folder not readable; starting from the last good configuration", "error", err, "digest", snap.Digest)
 	o.Events.Add(event.Event{Kind: event.Config, Subject: "snapshot", State: "saved copy", Cause: err.Error(), Detail: map[string]string{"digest": snap.Digest}})
 	return snap, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/bgpd"
+	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/obs"
@@ -25,6 +26,8 @@ type Status struct {
 	Diverged string `json:"diverged,omitempty"` // the nodes whose configuration is another, for a minute already
 
 	Held *Held `json:"held,omitempty"` // a configuration that waits for `apply --force`
+
+	BadZones []control.BadZone `json:"bad_zones,omitempty"` // those that are not served as their files say
 
 	Since   time.Time                 `json:"since"`
 	Now     time.Time                 `json:"now"`
@@ -62,7 +65,7 @@ func (h *hub) status() Status {
 	st := Status{
 		Node: h.self.Name, POP: h.self.POP.Name, Config: snap.Topology.Name, Digest: snap.Digest, Since: h.since, Now: h.o.now(),
 		Links: map[health.Service]string{}, View: withProgress(h.judge.seen.Load(), h.bgp.Progress()), BGP: h.bgp.Neighbors(), Members: h.pools.fleet.Members(),
-		Intents: h.judge.intents(), Diverged: h.pools.census.reported(), Held: h.held.Load(),
+		Intents: h.judge.intents(), Diverged: h.pools.census.reported(), Held: h.held.Load(), BadZones: snap.BadZones,
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -31,10 +31,14 @@ func (a *app) apply() *cobra.Command {
 				err = a.printJSON(result)
 			} else {
 				a.printChange(result.Change)
+				a.printBadZones(result.BadZones)
 				_, err = fmt.Fprintf(a.out, "%s: configuration %.12s is %s\n", result.Node, result.Digest, result.State)
 			}
 			if err == nil && result.State == "held" {
 				err = &daemon.ExitError{Code: daemon.No, Err: errors.New(result.Why + "; what was in force stays so until --force")}
+			}
+			if bad := len(result.BadZones); err == nil && bad > 0 {
+				err = &daemon.ExitError{Code: daemon.No, Err: fmt.Errorf("%d zones are not served as their files say; mend them, `catchment check` shows all mistakes", bad)}
 			}
 			return err
 		},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/bgpd"
+	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/labs"
@@ -101,6 +102,22 @@ func refused(err error) error {
 	return err
 }
 
+// shownZones is how many bad zones `status` and `apply` print; --json has all.
+const shownZones = 20
+
+func (a *app) printBadZones(zones []control.BadZone) {
+	for _, z := range zones[:min(len(zones), shownZones)] {
+		served := "its names are SERVFAIL"
+		if z.Kept {
+			served = "its last good copy is served"
+		}
+		fmt.Fprintf(a.out, "ALARM: zone %s is not loaded, %s:\n%s\n\n", z.Origin, served, z.Error)
+	}
+	if more := len(zones) - shownZones; more > 0 {
+		fmt.Fprintf(a.out, "ALARM: %d further zones are not loaded; --json lists them\n\n", more)
+	}
+}
+
 func (a *app) printNode(st *node.Status) error {
 	fmt.Fprintf(a.out, "node %s (POP %s), up for %v, configuration %s %.12s\n\n", st.Node, st.POP, st.Now.Sub(st.Since).Round(time.Second), st.Config, st.Digest)
 	if st.Diverged != "" {
@@ -110,6 +127,7 @@ func (a *app) printNode(st *node.Status) error {
 		fmt.Fprintf(a.out, "ALARM: configuration %.12s is held since %s: %s; `catchment apply --force` takes it here\n\n",
 			st.Held.Digest, st.Held.Since.Local().Format(time.DateTime), st.Held.Why)
 	}
+	a.printBadZones(st.BadZones)
 	pops := daemon.NewTable("POP", "DNS", "WEB", "NODES", "ANNOUNCES", "WHY")
 	names := make([]string, 0, len(st.View.POPs))
 	for name := range st.View.POPs {

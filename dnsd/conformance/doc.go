@@ -6,5 +6,7 @@
 //	malformed        ─┘                 ├─► nsd  ─┤
 //	                                    └─► bind ─┘
 //
+// Beside it, a zone delegated to two of our POPs is resolved by unbound, from the root down.
+//
 // Where they differ among themselves the standards leave it free. With the build tag lab there are more zones.
 package conformance

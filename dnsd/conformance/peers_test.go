@@ -1,3 +1,5 @@
+//go:build linux
+
 package conformance
 
 import (
@@ -85,18 +87,31 @@ func bindConf(dir string, at netip.AddrPort, zones []zoneFile) string {
 	return b.String()
 }
 
-// start runs the peer with the zones in dir until the test ends. It returns once the peer answers for the last zone.
+// start runs the peer with the zones until the test ends. It returns once the peer answers for the last zone.
 func (p peer) start(t *testing.T, zones []zoneFile) server {
+	t.Helper()
+	return p.startAt(t, freePort(t), zones)
+}
+
+func (p peer) startAt(t *testing.T, at netip.AddrPort, zones []zoneFile) server {
 	t.Helper()
 	dir := t.TempDir()
 	for _, z := range zones {
 		write(t, filepath.Join(dir, z.file()), z.text)
 	}
-	at := freePort(t)
 	conf := filepath.Join(dir, p.name+".conf")
 	write(t, conf, p.conf(dir, at, zones))
+	ended := startProcess(t, p.name, dir, p.command, p.args(conf)...)
+	s := server{p.name, at}
+	waitReady(t, s, zones[len(zones)-1].origin, ended)
+	return s
+}
+
+// startProcess runs a program until the test ends; the channel says when it ends by itself.
+func startProcess(t *testing.T, name, dir, command string, args ...string) chan error {
+	t.Helper()
 	var log bytes.Buffer
-	cmd := exec.Command(p.command, p.args(conf)...)
+	cmd := exec.Command(command, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // nsd has children
 	if err := cmd.Start(); err != nil {
@@ -108,12 +123,10 @@ func (p peer) start(t *testing.T, zones []zoneFile) server {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-ended
 		if text := log.String(); t.Failed() {
-			t.Logf("%s says:\n%s", p.name, text[max(0, len(text)-logShown):])
+			t.Logf("%s says:\n%s", name, text[max(0, len(text)-logShown):])
 		}
 	})
-	s := server{p.name, at}
-	waitReady(t, s, zones[len(zones)-1].origin, ended)
-	return s
+	return ended
 }
 
 // waitReady asks for the zone's SOA until it comes.

@@ -37,6 +37,8 @@ type Fleet struct {
 	intents map[string]Intent
 	view    *View
 
+	targets targets
+
 	told told // by our own records
 	owes bool // a receipt, see Owes
 }
@@ -159,7 +161,7 @@ func (f *Fleet) fresh(now time.Time, node string) (Record, bool) {
 // View returns the fleet as it looks at time now. It is the same pointer as long as nothing that a reader acts upon has
 // changed; claims that are merely repeated make a new one at most every 500 ms.
 func (f *Fleet) View(now time.Time) *View {
-	v := &View{Self: f.name, Time: now, POPs: map[string]POPView{}, Nodes: map[string]NodeView{}}
+	v := &View{Self: f.name, Time: now, POPs: map[string]POPView{}, Nodes: map[string]NodeView{}, Targets: f.downTargets(now)}
 	for _, p := range f.topo.POPs {
 		for _, n := range p.Nodes {
 			v.Nodes[n.Name] = f.nodeView(now, n)
@@ -230,6 +232,7 @@ func (f *Fleet) NextCheck(now time.Time) time.Time {
 	for _, i := range f.intents {
 		consider(i.Expires)
 	}
+	consider(f.targets.until)
 	if f.view != nil && f.claimsMoved() {
 		consider(f.view.Time.Add(refreshEvery))
 	}
@@ -248,7 +251,7 @@ func (f *Fleet) claimsMoved() bool {
 
 // sameView compares all but number and times of claims.
 func sameView(a, b *View) bool {
-	if len(a.POPs) != len(b.POPs) || len(a.Nodes) != len(b.Nodes) {
+	if len(a.POPs) != len(b.POPs) || len(a.Nodes) != len(b.Nodes) || !sameCauses(a.Targets, b.Targets) {
 		return false // another topology was adopted
 	}
 	for name, pa := range a.POPs {

@@ -34,7 +34,11 @@ func Rendezvous(key, name string) uint64 {
 	h.Write([]byte(key))
 	h.Write([]byte{0})
 	h.Write([]byte(name))
-	x := h.Sum64()
+	return blend(h.Sum64())
+}
+
+// blend is the finaliser of MurmurHash3.
+func blend(x uint64) uint64 {
 	x = (x ^ x>>33) * 0xff51afd7ed558ccd
 	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
 	return x ^ x>>33

@@ -147,6 +147,7 @@ func parse(name string, files map[string][]byte, r reading) (*Snapshot, error) {
 			continue
 		}
 		s.Sites = append(s.Sites, site.Read(doc, checked))
+		limitChecks(doc, s.Sites)
 		hosts = append(hosts, claims(doc, owners)...)
 	}
 	docs = append(docs, s.readZones(names, r)...)
@@ -162,6 +163,22 @@ func parse(name string, files map[string][]byte, r reading) (*Snapshot, error) {
 	}
 	s.Digest = digest(files)
 	return s, nil
+}
+
+// limitChecks reports the site with which there are too many addresses to probe.
+func limitChecks(doc *conf.Doc, sites []*site.Site) {
+	total, last := 0, 0
+	for _, one := range sites {
+		last = 0
+		for _, h := range one.Hosts {
+			last += len(h.Checks())
+		}
+		total += last
+	}
+	if total > site.MaxChecks && total-last <= site.MaxChecks {
+		doc.Root().Fail(fmt.Sprintf("with this site %d addresses of targets have a probe", total),
+			fmt.Sprintf("at most %d are supported, all sites together: leave `probe` away from targets that share a machine", site.MaxChecks))
+	}
 }
 
 // claimedHost is a host with its place in a site's file.

@@ -48,9 +48,9 @@ func (s *Service) judgeUntil(ctx context.Context) (there bool) {
 
 func (s *Service) ownJudge() *judge {
 	s.mu.Lock()
-	topo, last := s.topo, s.last
+	topo, sites, last := s.topo, s.sites, s.last
 	s.mu.Unlock()
-	j := newJudge(topo, topo.Node(s.o.Name), s.o)
+	j := newJudge(topo, topo.Node(s.o.Name), sites, s.o)
 	j.observe = true
 	if last != nil {
 		j.mergeIntents(drainsIn(last))

@@ -52,7 +52,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 		return nil, err
 	}
 	h.snap.Store(snap)
-	h.judge = newJudge(snap.Topology, self, o)
+	h.judge = newJudge(snap.Topology, self, snap.Sites, o)
 	var err error
 	if h.metrics, err = newMetrics(o.Registry); err != nil {
 		return nil, err
@@ -79,6 +79,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 	h.loadIntents()
 	h.judge.onView = h.viewed
 	h.judge.onRecord = h.pools.ownChanged
+	h.judge.onSight = h.pools.sawTarget
 	h.viewed(h.judge.seen.Load())
 	return h, nil
 }
@@ -138,7 +139,7 @@ func (h *hub) adopt(snap *control.Snapshot) error {
 	h.snap.Store(snap)
 	h.reportZones(old.BadZones, snap.BadZones)
 	h.save(snap)
-	h.judge.adopt(snap.Topology)
+	h.judge.adopt(snap.Topology, snap.Sites)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.ports {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/catchment-net/catchment/health/probe"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -46,12 +48,15 @@ type judge struct {
 
 	onView   func(*health.View) // called under mu, in order; must not block
 	onRecord func()             // our own record has changed and wants gossip; called under mu, must not block
+	onSight  func()             // so have our opinions of sites' targets
 	intended chan struct{}      // capacity 1: an intent has changed
 
 	seen atomic.Pointer[health.View] // the newest View, for readers that must not wait for mu
 
 	mu      sync.Mutex // guards the following; held for a merge and the calls above
 	fleet   *health.Fleet
+	targets targetProber
+	voices  []string // among whom the targets were divided last
 	own     map[health.Service]*ownService
 	ctx     context.Context    //nolint:containedctx // the life of run, for probers that start while it runs
 	unwatch context.CancelFunc // ends the probes of other POPs
@@ -66,15 +71,17 @@ type ownService struct {
 	stop    context.CancelFunc // of its prober; nil while there is none
 }
 
-func newJudge(topo *topology.Topology, self *topology.Node, o *Options) *judge {
+func newJudge(topo *topology.Topology, self *topology.Node, sites []*site.Site, o *Options) *judge {
 	j := &judge{
 		topo: topo, self: self, net: o.Net, now: o.now, log: o.Logger, events: o.Events,
 		fleet: health.NewFleet(topo, self.Name), own: map[health.Service]*ownService{},
-		onView: func(*health.View) {}, onRecord: func() {}, intended: make(chan struct{}, 1),
+		onView: func(*health.View) {}, onRecord: func() {}, onSight: func() {}, intended: make(chan struct{}, 1),
 	}
 	if o.Incarnation != 0 {
 		j.fleet.SetIncarnation(o.Incarnation)
 	}
+	j.targets = targetProber{net: o.Net, now: o.now, log: o.Logger, seen: j.saw}
+	j.fleet.SetChecks(j.targets.know(sites, topo.Health.Rise))
 	for _, s := range health.Services {
 		j.own[s] = &ownService{tracker: health.NewTracker(timing(topo.Health))}
 	}
@@ -97,6 +104,7 @@ func (j *judge) run(ctx context.Context) error {
 		}
 	}
 	j.watchOthers()
+	j.divide(true)
 	j.mu.Unlock()
 	tick := time.NewTimer(0)
 	defer tick.Stop()
@@ -127,6 +135,7 @@ func (j *judge) end() {
 	j.ctx, j.unwatch = nil, nil
 	j.mu.Unlock()
 	j.probers.Wait()
+	j.targets.wait()
 }
 
 // merge takes another node's record. One that is no news changes nothing.
@@ -176,6 +185,7 @@ func (j *judge) publish() {
 	}
 	j.seen.Store(v)
 	j.onView(v)
+	j.divide(false)
 	reportChanges(j.events, j.topo, old, v)
 }
 
@@ -242,12 +252,14 @@ func (j *judge) draining(s health.Service, on bool, why string) {
 	j.change(func(now time.Time) { j.take(now, s, j.own[s].tracker.Drain(now, on, why)) })
 }
 
-// adopt puts another topology, in which this node is the same, under what is known.
-func (j *judge) adopt(topo *topology.Topology) {
+// adopt puts another topology, in which this node is the same, and other sites under what is known.
+func (j *judge) adopt(topo *topology.Topology, sites []*site.Site) {
 	j.change(func(time.Time) {
 		retimed := j.topo.Health != topo.Health
 		j.topo = topo
 		j.fleet.Adopt(topo)
+		j.fleet.SetChecks(j.targets.know(sites, topo.Health.Rise))
+		j.divide(true)
 		if retimed {
 			j.retime()
 		}
@@ -256,6 +268,56 @@ func (j *judge) adopt(topo *topology.Topology) {
 			j.watchOthers()
 		}
 	})
+}
+
+// divide takes up the probes of sites' targets that fall to this node: anew when other nodes are heard, or with force.
+// Called with mu held.
+func (j *judge) divide(force bool) {
+	if j.ctx == nil {
+		return
+	}
+	voices := j.fleet.Voices(j.now())
+	if !force && slices.Equal(voices, j.voices) {
+		return
+	}
+	j.voices = voices
+	for _, id := range j.targets.assign(j.ctx, j.fleet.Assigned(voices)) {
+		j.fleet.Unsight(id)
+	}
+}
+
+// saw takes an opinion of this node's own on a target's address.
+func (j *judge) saw(id string, ok bool, text string) {
+	j.change(func(now time.Time) {
+		if j.ctx != nil && j.fleet.SetSight(now, id, ok, text) {
+			j.onSight()
+		}
+	})
+}
+
+// mergeSights takes another node's opinions.
+func (j *judge) mergeSights(s health.Sights) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fleet.MergeSights(j.now(), s) {
+		j.publish()
+	}
+}
+
+// sights are this node's own opinions, encoded for gossip.
+func (j *judge) sights() (all [][]byte) {
+	j.mu.Lock()
+	own := j.fleet.OwnSights(j.now())
+	j.mu.Unlock()
+	for _, s := range own {
+		payload, err := s.MarshalBinary()
+		if err != nil {
+			j.log.Error("own opinions of targets not gossiped", "pop", j.self.POP.Name, "error", err)
+			return nil
+		}
+		all = append(all, payload)
+	}
+	return all
 }
 
 // retime lets the own services' trackers and probers go on with the timing of the present topology. Called with mu held.

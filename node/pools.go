@@ -15,6 +15,7 @@ const (
 	healthKey = "health" // one health.Record a message
 	intentKey = "intent" // a list of health.Intent
 	digestKey = "digest" // one node's configuration, as its digest
+	targetKey = "target" // health.Sights, as many as fit one message
 )
 
 // recordEvery is how often a node gossips its own record without a change: well within the 2 s for which its word
@@ -30,11 +31,12 @@ type pools struct {
 	fleet  *gossip.Pool
 	pop    *gossip.Pool  // nil where the POP had one node at the start
 	wake   chan struct{} // capacity 1: our own record has changed
+	sight  chan struct{} // capacity 1: our opinion of a target has changed
 	census *census
 }
 
 func newPools(h *hub, ready *gate) (*pools, error) {
-	p := &pools{hub: h, wake: make(chan struct{}, 1), census: newCensus(h.self.Name)}
+	p := &pools{hub: h, wake: make(chan struct{}, 1), sight: make(chan struct{}, 1), census: newCensus(h.self.Name)}
 	topo := h.snap.Load().Topology
 	var err error
 	if p.fleet, err = p.join(gossip.Fleet, topo.Name, topology.PortFleet, ready); err != nil {
@@ -79,6 +81,7 @@ func (p *pools) join(kind gossip.Kind, label string, port int, ready *gate) (*go
 		pool.Register(healthKey, healthState{h.judge}),
 		pool.Register(intentKey, intentState{h.judge}),
 		pool.Register(digestKey, digestState{p}),
+		pool.Register(targetKey, targetState{h.judge}),
 	)
 }
 
@@ -103,6 +106,16 @@ func (p *pools) leave(ctx context.Context) error {
 // ownChanged asks for our own record to be gossiped now. It never blocks.
 func (p *pools) ownChanged() { notify(p.wake) }
 
+// sawTarget asks for our opinions of targets to be gossiped now. It never blocks.
+func (p *pools) sawTarget() { notify(p.sight) }
+
+// tellSights gossips all opinions of targets.
+func (p *pools) tellSights() {
+	for _, payload := range p.hub.judge.sights() {
+		p.send(targetKey, payload)
+	}
+}
+
 // tell gossips this node's record, on each change and every half second, and now and then its configuration's digest
 // and the intents that it knows: one that was lost on its way must not wait for a full exchange.
 func (p *pools) tell(ctx context.Context) error {
@@ -116,6 +129,9 @@ func (p *pools) tell(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			p.tellSights()
+		case <-p.sight:
+			p.tellSights()
 		case <-p.wake:
 		case <-slow.C:
 			p.sendState(digestKey, digestState{p})

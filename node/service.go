@@ -8,6 +8,7 @@ import (
 
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/health"
+	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -66,6 +67,7 @@ type Service struct {
 
 	mu    sync.Mutex         // guards the following; held for a SetView, so that Views of hub and own probes keep their order
 	topo  *topology.Topology // of the Snapshot in force
+	sites []*site.Site       // and of it
 	byHub bool               // the hub is there, and own probes have no say
 	last  *health.View       // the hub's last
 
@@ -111,7 +113,7 @@ func (s *Service) apply(snap *control.Snapshot) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.topo = snap.Topology
+	s.topo, s.sites = snap.Topology, snap.Sites
 	return nil
 }
 

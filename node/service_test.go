@@ -38,6 +38,11 @@ type answered struct {
 // answer is what a node's name server says of www.shop.example.
 func answer(tb testing.TB, w *world, node string) answered {
 	tb.Helper()
+	return resolve(tb, w, node, "www.shop.example.")
+}
+
+func resolve(tb testing.TB, w *world, node, name string) answered {
+	tb.Helper()
 	conn, err := w.net.Host(unicast[node]).DialContext(tb.Context(), "udp", netip.AddrPortFrom(unicast[node], 53).String())
 	if err != nil {
 		tb.Fatal(err)
@@ -47,7 +52,7 @@ func answer(tb testing.TB, w *world, node string) answered {
 		tb.Fatal(err)
 	}
 	c := &dns.Conn{Conn: conn}
-	q := new(dns.Msg).SetQuestion("www.shop.example.", dns.TypeA)
+	q := new(dns.Msg).SetQuestion(name, dns.TypeA)
 	if err := c.WriteMsg(q); err != nil {
 		tb.Fatal(err)
 	}

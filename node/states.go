@@ -31,6 +31,22 @@ func (s healthState) Merge(payload []byte) error {
 	return nil
 }
 
+// targetState carries opinions of sites' own targets.
+type targetState struct{ judge *judge }
+
+// Marshal says nothing: opinions are repeated every half second, which is sooner than a full exchange.
+func (s targetState) Marshal() []byte { return nil }
+
+// Merge takes another node's opinions.
+func (s targetState) Merge(payload []byte) error {
+	var sights health.Sights
+	if err := sights.UnmarshalBinary(payload); err != nil {
+		return err
+	}
+	s.judge.mergeSights(sights)
+	return nil
+}
+
 // intentState carries operators' intents.
 type intentState struct{ judge *judge }
 

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// MaxChecks is how many addresses all sites of a configuration may have probed; the whole fleet knows of each.
+const MaxChecks = 1024
+
 // Check is one question that tells whether an address of a target lives, or the name that it stands for.
 type Check struct {
 	ID   string // unique among all sites: "api.shop.example/frankfurt/198.18.0.10", without an address for a CNAME

@@ -3,6 +3,8 @@ package probe
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,27 +24,35 @@ const maxBody = 64 << 10
 // userAgent marks probes in the access logs of those that are probed.
 const userAgent = "catchment-probe"
 
-// HTTP asks a URL and wants a status of 2xx and the answer's body. If the URL's path is topology.HealthPath, the body
-// must be the JSON of our own popd and must not say that it is down. Only plain http is asked.
+// HTTP asks a URL, http or https, and wants a status of 2xx and the answer's body. If the URL's path is
+// topology.HealthPath, the body must be the JSON of our own popd and must not say that it is down.
 func HTTP(rawURL string) Target { return HTTPHost(rawURL, "") }
 
-// HTTPHost is HTTP for a server that answers by host name: the request names host, the connection goes to rawURL.
-func HTTPHost(rawURL, host string) Target {
+// HTTPHost is HTTP for a server that answers by host name: the request names host, and so must the certificate, which has
+// to be one that clients of this machine would trust; the connection goes to rawURL.
+func HTTPHost(rawURL, host string) Target { return HTTPSHost(rawURL, host, nil) }
+
+// HTTPSHost is HTTPHost with the roots of trust; nil means the machine's.
+func HTTPSHost(rawURL, host string, roots *x509.CertPool) Target {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil:
 		return broken(rawURL, fmt.Errorf("probe URL: %w", err))
-	case u.Scheme != "http" || u.Host == "":
-		return broken(rawURL, fmt.Errorf("probe URL %q: want http://HOST[:PORT]/PATH", rawURL))
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return broken(rawURL, fmt.Errorf("probe URL %q: want http://HOST[:PORT]/PATH or https://", rawURL))
 	}
-	address := u.Host
-	if u.Port() == "" {
-		address = net.JoinHostPort(u.Hostname(), "80")
-	}
+	q := httpProbe{address: u.Host, host: host, url: u}
 	if host == "" {
-		host = u.Host
+		q.host = u.Host
 	}
-	q := httpProbe{address: address, host: host, url: u}
+	port := "80"
+	if u.Scheme == "https" {
+		port = "443"
+		q.tls = &tls.Config{ServerName: (&url.URL{Host: q.host}).Hostname(), RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	if u.Port() == "" {
+		q.address = net.JoinHostPort(u.Hostname(), port)
+	}
 	return Target{name: rawURL, ask: q.ask}
 }
 
@@ -55,6 +65,7 @@ type httpProbe struct {
 	address string
 	host    string
 	url     *url.URL
+	tls     *tls.Config // nil: plain
 }
 
 // ask sends one request on a connection of its own:
@@ -68,6 +79,13 @@ func (q httpProbe) ask(ctx context.Context, network underlay.Net, _ time.Duratio
 		return err
 	}
 	defer closing(ctx, conn)()
+	if q.tls != nil {
+		secure := tls.Client(conn, q.tls)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		conn = secure
+	}
 	req := &http.Request{
 		Method: http.MethodGet, URL: q.url, Host: q.host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"User-Agent": {userAgent}}, Close: true,

@@ -2,8 +2,11 @@ package probe_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -73,6 +76,19 @@ func TestHTTPWantsAnAnswer(t *testing.T) {
 			check(t, ask(t, probe.HTTPHost(srv.URL+tt.path, "shop.example"), long), tt.ok, tt.text)
 		})
 	}
+}
+
+// Over TLS the certificate must be the host's, as for a client.
+func TestHTTPSWantsTheHostsCertificate(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate()) // it is for example.com
+	check(t, ask(t, probe.HTTPSHost(srv.URL+"/x", "example.com", roots), long), true, "")
+	check(t, ask(t, probe.HTTPSHost(srv.URL+"/x", "shop.example", roots), long), false, "not shop.example")
+	check(t, ask(t, probe.HTTPHost(srv.URL+"/x", "example.com"), long), false, "certificate")
 }
 
 // An answer that names something which fails for all POPs alike is a good one of the service itself.
@@ -156,7 +172,7 @@ func TestRefusal(t *testing.T) {
 }
 
 func TestMistakesInTargetsAreVerdicts(t *testing.T) {
-	for _, url := range []string{"https://x/", "http:///x", "http://[", "ftp://x"} {
+	for _, url := range []string{"ftp://x/", "http:///x", "http://[", "ftp://x"} {
 		if v := ask(t, probe.HTTP(url), long); v.OK || !strings.Contains(v.Text, "probe URL") {
 			t.Errorf("%q: got %+v, want a verdict that names the URL", url, v)
 		}

@@ -152,7 +152,7 @@ func answersOf(s *Snapshot) map[string]string {
 	}
 	for _, one := range s.Sites {
 		for _, h := range one.Hosts {
-			words := steering(h)
+			words := choices(h)
 			for _, target := range h.Targets {
 				words = append(words, "target "+targetText(target))
 			}
@@ -160,6 +160,24 @@ func answersOf(s *Snapshot) map[string]string {
 		}
 	}
 	return facts
+}
+
+// choices are what a host says of its steering, without defaults but for way and TTL.
+func choices(h *site.Host) []string {
+	words := []string{"steer " + string(h.Steer), "ttl " + conf.Span(h.TTL)}
+	if len(h.POPs) > 0 {
+		words = append(words, "pops "+shares(h.POPs))
+	}
+	if h.Nearest > 1 {
+		words = append(words, "nearest "+strconv.Itoa(h.Nearest))
+	}
+	if len(h.Fallback) > 0 {
+		words = append(words, "fallback "+list(h.Fallback))
+	}
+	if h.Closed {
+		words = append(words, "fail closed")
+	}
+	return words
 }
 
 // cachesOf are the facts that decide what caches keep.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,15 @@ import (
 	"github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/node"
 )
+
+// spareProcessor gives the Go scheduler one processor more than the machine has (unless $GOMAXPROCS says what it shall
+// be), for daemons whose readers sleep in system calls: a reader that wakes up finds its processor as it left it, instead
+// of having to take it back from whoever got it (docs/decisions/052).
+func spareProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+}
 
 // part runs one daemon of a configured node in a process of its own.
 func (a *app) part(cmd *cobra.Command, f *daemonFlags, hub string, start func(o node.Options) (daemon.Daemon, error), suffix string) error {
@@ -53,6 +63,7 @@ func (a *app) dnsd() *cobra.Command {
 		Example: `  catchment dnsd --node ams1 -c /etc/catchment --keys /etc/catchment/keys
   catchment dnsd --zone shop.example=shop.zone --listen 127.0.0.1:5353`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			spareProcessor()
 			if len(zones) == 0 && list == "" {
 				if len(listen) > 0 {
 					return errors.New("--listen goes with --zone or --zone-list; a node's addresses are in its topology")

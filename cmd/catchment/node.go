@@ -200,6 +200,7 @@ func (a *app) node() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			spareProcessor()
 			return a.serve(cmd, &f, name, func(p *daemon.Process) (daemon.Daemon, error) {
 				o, err := a.options(&f, name)
 				if err != nil {

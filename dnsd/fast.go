@@ -58,7 +58,7 @@ func (w *worker) fast(st *steering, qtype uint16, name []byte) (*body, uint8) {
 	}
 	a := at.find(qtype)
 	if a == nil || a.config != nil && a.config != st.state.config {
-		a = at.pack(zx, st, name, qtype, exact)
+		a = at.pack(zx, st, name, qtype)
 	}
 	switch {
 	case a.slow:
@@ -73,15 +73,15 @@ func (w *worker) fast(st *steering, qtype uint16, name []byte) (*body, uint8) {
 	}
 	b, known := p.sets[set]
 	if !known && len(p.sets) < maxSets {
-		b = a.keep(p, set, zx, st, name, qtype, exact)
+		b = a.keep(at, p, set, zx, st, name, qtype)
 	}
 	return b, bits
 }
 
 // keep packs the answer for a set. What another reader has kept at the same time is lost, and made again when asked for.
-func (a *answers) keep(p *packs, set steer.SetID, zx *zoneIndex, st *steering, name []byte, qtype uint16, exact bool) *body {
+func (a *answers) keep(x *nameIndex, p *packs, set steer.SetID, zx *zoneIndex, st *steering, name []byte, qtype uint16) *body {
 	b, r := zx.resolve(st, name, qtype)
-	if b != nil && !r.steady(exact, b) {
+	if b != nil && !r.steady(x, b) {
 		b = nil
 	}
 	next := &packs{health: p.health, sets: maps.Clone(p.sets)}
@@ -124,9 +124,10 @@ type recorder struct {
 	qtype uint16
 }
 
-// steady reports whether all that the body depends on is the set of the one host that was asked for.
-func (r *recorder) steady(exact bool, b *body) bool {
-	return (exact || b.alone) && (r.asked == 0 || r.asked == 1 && (r.qtype == dns.TypeA || r.qtype == dns.TypeAAAA))
+// steady reports whether all that the body depends on is the set of the one host that was asked for. What a wildcard's
+// alias leads to may be the name asked for itself, so it is not the same for all names.
+func (r *recorder) steady(x *nameIndex, b *body) bool {
+	return (!x.wildcard || b.alone) && (r.asked == 0 || r.asked == 1 && (r.qtype == dns.TypeA || r.qtype == dns.TypeAAAA))
 }
 
 func (r *recorder) Steer(host, owner string, qtype uint16) []dns.RR {
@@ -156,11 +157,11 @@ func (x *nameIndex) find(qtype uint16) *answers {
 }
 
 // pack makes the answers for a type and keeps them.
-func (x *nameIndex) pack(zx *zoneIndex, st *steering, name []byte, qtype uint16, exact bool) *answers {
+func (x *nameIndex) pack(zx *zoneIndex, st *steering, name []byte, qtype uint16) *answers {
 	a := &answers{qtype: x.slot(qtype)}
 	b, r := zx.resolve(st, name, qtype)
 	switch {
-	case b == nil || !r.steady(exact, b):
+	case b == nil || !r.steady(x, b):
 		a.slow = true
 	case r.asked == 0:
 		a.fixed = b

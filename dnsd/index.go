@@ -3,6 +3,7 @@ package dnsd
 import (
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/miekg/dns"
@@ -31,14 +32,15 @@ type zoneIndex struct {
 
 // nameIndex is one name of a zone.
 type nameIndex struct {
-	types   typeSet
-	alias   bool       // it has a CNAME
-	dname   bool       // what is below it moves elsewhere
-	cut     bool       // it and what is below it is delegated
-	steered bool       // health and the client decide
-	top     *nameIndex // the uppermost delegation or DNAME at or above it
-	wild    *nameIndex // the wildcard below it
-	answers atomic.Pointer[[]*answers]
+	types    typeSet
+	alias    bool // it has a CNAME
+	dname    bool // what is below it moves elsewhere
+	cut      bool // it and what is below it is delegated
+	steered  bool // health and the client decide
+	wildcard bool
+	top      *nameIndex // the uppermost delegation or DNAME at or above it
+	wild     *nameIndex // the wildcard below it
+	answers  atomic.Pointer[[]*answers]
 }
 
 // quick are the types that the fast path answers, in the order of the bits of a typeSet. The others are rare, or their
@@ -88,7 +90,7 @@ func indexZone(z *zone.Zone, origin []byte, number int) *zoneIndex {
 		if err != nil {
 			return
 		}
-		x := &nameIndex{cut: n.Cut, steered: n.Steered}
+		x := &nameIndex{cut: n.Cut, steered: n.Steered, wildcard: strings.HasPrefix(owner, "*.")}
 		for _, t := range n.Types {
 			x.types |= quickBit(t)
 			x.dname = x.dname || t == dns.TypeDNAME

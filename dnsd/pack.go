@@ -28,7 +28,7 @@ type body struct {
 	asked  int      // bytes of the name in the question that data was packed for
 	moves  []uint16 // where in data a pointer is that depends on the question's length
 	scoped bool     // it holds for a network only, and an ECS option says for which
-	alone  bool     // all records of the answer belong to the name asked for
+	alone  bool     // all records of the answer belong to the name asked for, and none leads on within the zone
 	kind   kind
 	key    uint64 // what of the kind it is; answers with one key count together against the rate limit
 	zone   int    // the metrics' number of the zone
@@ -79,6 +79,9 @@ func packBody(a zone.Answer, name []byte, seed maphash.Seed) (*body, error) {
 	for section, rrs := range [...][]dns.RR{a.Answer, a.Authority, a.Additional} {
 		b.counts[section] = uint16(len(rrs))
 		for _, rr := range rrs {
+			if c, ok := rr.(*dns.CNAME); ok && dns.IsSubDomain(a.Zone.Origin(), zone.Canonical(c.Target)) {
+				b.alone = false
+			}
 			if err := p.record(rr, section == 0); err != nil {
 				return nil, fmt.Errorf("pack %v: %w", rr, err)
 			}

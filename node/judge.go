@@ -218,7 +218,7 @@ func (j *judge) ready(s health.Service, pid int) {
 // probe starts the prober of an own service. Called with mu held.
 func (j *judge) probe(ctx context.Context, s health.Service, own *ownService) {
 	ctx, own.stop = context.WithCancel(ctx)
-	o := probe.Options{Target: j.target(s, j.self), Interval: j.topo.Health.Interval, Timeout: j.topo.Health.Timeout, Net: j.net, Now: j.now, Logger: j.log}
+	o := probe.Options{Target: j.target(s, j.self), Interval: j.topo.Health.Interval, Timeout: j.topo.Health.Timeout, Pressure: probe.ReadPressure, Net: j.net, Now: j.now, Logger: j.log}
 	if pid := own.pid; pid != 0 && pid != os.Getpid() {
 		o.Threads = func() probe.Threads { return probe.ReadThreads(pid) }
 	}

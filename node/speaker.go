@@ -52,7 +52,7 @@ func NewStandaloneBGP(o StandaloneBGP) (*Speaker, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.prober = probe.New(probe.Options{Target: target, Interval: o.Interval, Timeout: o.Timeout, Logger: o.Logger})
+		s.prober = probe.New(probe.Options{Target: target, Interval: o.Interval, Timeout: o.Timeout, Pressure: probe.ReadPressure, Logger: o.Logger})
 	}
 	if _, _, err := parseLifeline(o.Lifeline); err != nil {
 		return nil, err
@@ -128,8 +128,8 @@ func (s *Speaker) note(fn func(now time.Time) health.Change) {
 	if !c.Changed || c.View.Cause == was { // of a suspicion nobody else is to hear
 		return
 	}
-	s.o.Logger.Info("service changed", "state", c.View.State.String(), "cause", c.View.Cause.Text)
 	s.publish(now)
+	s.o.Logger.Info("service changed", "state", c.View.State.String(), "cause", c.View.Cause.Text)
 }
 
 // publish is called with mu held.
@@ -153,8 +153,8 @@ func (s *Speaker) holdLifeline(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		if err := s.live(ctx, network, address); ctx.Err() == nil {
-			s.note(func(now time.Time) health.Change { return s.tracker.Hard(now, err.Error()) })
+		if at, err := s.live(ctx, network, address); ctx.Err() == nil {
+			s.note(func(time.Time) health.Change { return s.tracker.Hard(at, err.Error()) })
 		}
 		select {
 		case <-ctx.Done():
@@ -168,23 +168,23 @@ func (s *Speaker) holdLifeline(ctx context.Context) error {
 // service takes another one at once. A younger one that ends was turned away.
 const idleAfter = time.Second
 
-// live holds one lifeline after the other and returns why there is none any more: the service has ended the last one and
-// takes no other. A service that closes idle connections, as most do, lives.
-func (s *Speaker) live(ctx context.Context, network, address string) error {
+// live holds one lifeline after the other and returns when and why there was none any more: the service has ended the last
+// one and takes no other. A service that closes idle connections, as most do, lives.
+func (s *Speaker) live(ctx context.Context, network, address string) (at time.Time, why error) {
 	none := "no lifeline"
-	for {
+	for at = time.Now(); ; at = time.Now() {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, network, address)
 		if err != nil {
-			return fmt.Errorf("%s: %s", none, errText(err))
+			return at, fmt.Errorf("%s: %s", none, errText(err))
 		}
 		began := time.Now()
 		ended := s.hold(ctx, conn)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return at, ctx.Err()
 		}
-		if time.Since(began) < s.idle {
-			return fmt.Errorf("the lifeline ended: %s; it was %v old", errText(ended), time.Since(began).Round(time.Millisecond))
+		if age := time.Since(began); age < s.idle {
+			return began.Add(age), fmt.Errorf("the lifeline ended: %s; it was %v old", errText(ended), age.Round(time.Millisecond))
 		}
 		none = "the lifeline ended: " + errText(ended) + "; no other"
 	}

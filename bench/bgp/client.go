@@ -108,13 +108,13 @@ func (l *load) first(pop byte, after time.Time) time.Time {
 	return at
 }
 
-// lost counts the requests of a span that nobody answered.
-func (l *load) lost(from, to time.Time) int {
+// lost counts those among each so many requests of a span that nobody answered.
+func (l *load) lost(from, to time.Time, each int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lost := 0
-	for _, s := range l.all {
-		if s.sent.Before(from) || s.sent.After(to) {
+	for i, s := range l.all {
+		if i%each != 0 || s.sent.Before(from) || s.sent.After(to) {
 			continue
 		}
 		if s.answered.IsZero() {

@@ -105,7 +105,7 @@ func (c *scene) drainTrial(ctx context.Context) (drained, error) {
 	})
 	sleep(ctx, rest)
 	for _, l := range c.loads {
-		d.lost = append(d.lost, float64(l.lost(began.Add(-before), time.Now().Add(-before))))
+		d.lost = append(d.lost, float64(l.lost(began.Add(-before), time.Now().Add(-before), 1)))
 	}
 	d.inFlight, d.broken = float64(at), float64(t.broken.Load())
 	return d, err

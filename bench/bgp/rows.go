@@ -65,14 +65,18 @@ func rowNames() []string {
 	return all
 }
 
-// quiet is how often a client asks where losses are counted per 200/s, and busy where drains are.
+// quiet is how often a client asks where losses are counted per 200/s, and busy where drains are, and where first answers
+// come within milliseconds: asked each 5 ms, they would wait 2.5 ms for a question.
 const (
 	quiet = 5 * time.Millisecond
 	busy  = time.Millisecond
 )
 
-// moves runs the trials of one fault with one speaker and adds the three figures of each family.
-func moves(ctx context.Context, o options, t *table, name string, s setting, f fault, onWire bool, wire, first, lost bar) error {
+// bars are what must hold of the figures of a move.
+type bars struct{ wire, share, first, lost bar }
+
+// moves runs the trials of one fault with one speaker and adds the figures of each family.
+func moves(ctx context.Context, o options, t *table, name string, s setting, f fault, onWire bool, must bars) error {
 	if !o.measures(s.speaker) {
 		return nil
 	}
@@ -81,7 +85,7 @@ func moves(ctx context.Context, o options, t *table, name string, s setting, f f
 		return fmt.Errorf("%s: %w", s.speaker.name, err)
 	}
 	defer c.down() //nolint:errcheck // what it leaves is in a temporary folder
-	all := [3][2][]float64{}
+	all := [4][2][]float64{}
 	for n := range o.trials {
 		if n > 0 {
 			if err := c.renew(ctx); err != nil {
@@ -94,14 +98,14 @@ func moves(ctx context.Context, o options, t *table, name string, s setting, f f
 			return fmt.Errorf("%s, trial %d: %w", s.speaker.name, n+1, err)
 		}
 		if o.verbose {
-			fmt.Fprintf(os.Stderr, "%s %s %s: wire %.2f first %.2f lost %v\n", name, s.speaker.name, s.transit, got.wire, got.first, got.lost)
+			fmt.Fprintf(os.Stderr, "%s %s %s: wire %.2f share %.2f first %.2f lost %v\n", name, s.speaker.name, s.transit, got.wire, got.share, got.first, got.lost)
 		}
 		for i := range families {
-			if onWire {
-				all[0][i] = append(all[0][i], got.wire[i])
+			for k, figure := range [][]float64{got.wire, got.share, got.first, got.lost} {
+				if len(figure) > 0 {
+					all[k][i] = append(all[k][i], figure[i])
+				}
 			}
-			all[1][i] = append(all[1][i], got.first[i])
-			all[2][i] = append(all[2][i], got.lost[i])
 		}
 	}
 	for i, family := range families {
@@ -109,7 +113,12 @@ func moves(ctx context.Context, o options, t *table, name string, s setting, f f
 		for k, figure := range []struct {
 			what, unit string
 			bar        bar
-		}{{"withdrawn on the wire", "ms", wire}, {"first answer of the next POP", "ms", first}, {"lost of 200/s", "requests", lost}} {
+		}{
+			{"withdrawn on the wire", "ms", must.wire},
+			{"of that from the cause, as the speaker has it, to the wire", "ms", must.share},
+			{"first answer of the next POP", "ms", must.first},
+			{"lost of 200/s", "requests", must.lost},
+		} {
 			if len(all[k][i]) > 0 {
 				l.What, l.Unit = figure.what, figure.unit
 				t.add(l, figure.bar, all[k][i])
@@ -130,12 +139,14 @@ func few(o options, n int) options {
 
 // deaths: the service's process dies.
 func deaths(ctx context.Context, o options, transit string, t *table) error {
-	wire := bar{median: new(2.0), p95: new(5.0)}
-	first := map[string]bar{"bird": {median: new(5.0)}, "frr": {median: new(70.0)}}[transit]
-	lost := map[string]bar{"bird": {max: new(1.0)}}[transit]
+	must := bars{
+		wire:  bar{median: new(2.0), p95: new(5.0)},
+		first: map[string]bar{"bird": {median: new(5.0)}, "frr": {median: new(70.0)}}[transit],
+		lost:  map[string]bar{"bird": {max: new(1.0)}}[transit],
+	}
 	f := each(labs.Kill)
 	for _, sp := range []speaker{ours(), ourNode()} {
-		if err := moves(ctx, o, t, "death", setting{transit: transit, pops: 2, speaker: sp, services: true, every: quiet}, f, true, wire, first, lost); err != nil {
+		if err := moves(ctx, o, t, "death", setting{transit: transit, pops: 2, speaker: sp, services: true, every: busy}, f, true, must); err != nil {
 			return err
 		}
 	}
@@ -143,7 +154,7 @@ func deaths(ctx context.Context, o options, transit string, t *table) error {
 		s speaker
 		n int
 	}{{exabgp(exabgpFast), o.trials}, {birdAndScript(scriptFast), o.trials}, {exabgp(exabgpDefault), 5}, {birdAndScript(scriptSlow), 4}} {
-		if err := moves(ctx, few(o, sp.n), t, "death", setting{transit: transit, pops: 2, speaker: sp.s, services: true, every: quiet}, f, true, bar{}, bar{}, bar{}); err != nil {
+		if err := moves(ctx, few(o, sp.n), t, "death", setting{transit: transit, pops: 2, speaker: sp.s, services: true, every: busy}, f, true, bars{}); err != nil {
 			return err
 		}
 	}
@@ -152,10 +163,10 @@ func deaths(ctx context.Context, o options, transit string, t *table) error {
 
 // hangs: the service's process is stopped, takes connections and never answers.
 func hangs(ctx context.Context, o options, transit string, t *table) error {
-	wire := bar{max: new(90.0)}
+	must := bars{wire: bar{max: new(90.0)}}
 	for _, sp := range []speaker{ours(), ourNode()} {
 		s := setting{transit: transit, pops: 2, speaker: sp, services: true, every: quiet}
-		if err := moves(ctx, o, t, "hang", s, each(labs.Freeze), true, wire, bar{}, bar{}); err != nil {
+		if err := moves(ctx, o, t, "hang", s, each(labs.Freeze), true, must); err != nil {
 			return err
 		}
 	}
@@ -166,7 +177,7 @@ func hangs(ctx context.Context, o options, transit string, t *table) error {
 func nodeDies(ctx context.Context, o options, transit string, t *table) error {
 	for _, sp := range []speaker{ours(), ourNode()} {
 		s := setting{transit: transit, pops: 2, speaker: sp, services: true, every: quiet}
-		if err := moves(ctx, o, t, "node dies", s, everything, true, bar{}, bar{median: new(80.0)}, bar{}); err != nil {
+		if err := moves(ctx, o, t, "node dies", s, everything, true, bars{first: bar{median: new(80.0)}}); err != nil {
 			return err
 		}
 	}

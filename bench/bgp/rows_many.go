@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/catchment-net/catchment/bench/bgp/wire"
+	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 )
 
@@ -292,9 +293,14 @@ func saturated(ctx context.Context, o options, transit string, t *table) error {
 		began := time.Now()
 		sleep(ctx, minutes*time.Minute)
 		n := c.withdrawals(began)
+		if n > 0 {
+			err = c.events(ctx, began, func(e event.Event) {
+				fmt.Fprintf(os.Stderr, "saturated %s: %s %s %s %s: %s\n", sp.name, e.Time.Format("15:04:05.000"), e.Kind, e.Subject, e.State, e.Cause)
+			})
+		}
 		stop()
 		fires.Wait()
-		if err := errors.Join(c.down(), ctx.Err()); err != nil {
+		if err := errors.Join(err, c.down(), ctx.Err()); err != nil {
 			return err
 		}
 		t.add(line{Row: "saturated", Speaker: sp.name, Transit: transit, Unit: "withdrawals", What: fmt.Sprintf("without a cause, in %d minutes", minutes)}, bar{max: new(0.0)}, []float64{float64(n)})
@@ -309,5 +315,5 @@ func swallowed(ctx context.Context, o options, transit string, t *table) error {
 	if o.bfd == 0 {
 		o, first = few(o, 3), bar{}
 	}
-	return moves(ctx, o, t, "blackhole", s, blackhole, false, bar{}, first, bar{})
+	return moves(ctx, o, t, "blackhole", s, blackhole, false, bars{first: first})
 }

@@ -16,6 +16,7 @@ import (
 // speaker is what announces at a POP.
 type speaker struct {
 	name   string
+	isOurs bool     // it tells of its events
 	isNode bool     // our whole node, with its own services beside the responder
 	victim []string // processes that die or hang in a trial, after "best1/"
 	drain  drain
@@ -44,14 +45,17 @@ func (s stand) file(name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o700)
 }
 
+// adminSocket is the name of our speakers' socket in a node's folder.
+const adminSocket = "admin.sock"
+
 // ours is `catchment bgpd` beside a service of others.
 func ours() speaker {
 	return speaker{
-		name: "catchment bgpd", victim: []string{"service"}, forget: []string{"speaker"}, drain: drainBySignal,
+		name: "catchment bgpd", isOurs: true, victim: []string{"service"}, forget: []string{"speaker"}, drain: drainBySignal,
 		processes: func(s stand) ([]runner.Process, error) {
 			argv := []string{
 				s.binary, "bgpd", "--asn", "65100", "--router-id", s.machine.RouterID.String(), "--state", filepath.Join(s.dir, "speaker"),
-				"--admin", filepath.Join(s.dir, "a.sock"), "--probe", s.health(), "--lifeline", fmt.Sprintf("tcp://%s:%d", vips[0], webPort),
+				"--admin", filepath.Join(s.dir, adminSocket), "--probe", s.health(), "--lifeline", fmt.Sprintf("tcp://%s:%d", vips[0], webPort),
 				"--interval", "20ms", "--timeout", "20ms", "--fall", "3", "--rise", "1s",
 			}
 			argv = append(argv, s.announces()...)
@@ -97,7 +101,7 @@ func bare() speaker {
 	sp.processes = func(s stand) ([]runner.Process, error) {
 		argv := append([]string{
 			s.binary, "bgpd", "--asn", "65100", "--router-id", s.machine.RouterID.String(), "--state", filepath.Join(s.dir, "speaker"),
-			"--admin", filepath.Join(s.dir, "a.sock"),
+			"--admin", filepath.Join(s.dir, adminSocket),
 		}, s.announces()...)
 		return []runner.Process{s.process("speaker", nil, argv...)}, nil
 	}
@@ -106,7 +110,7 @@ func bare() speaker {
 
 // ourNode is a whole node, whose web server dies.
 func ourNode() speaker {
-	return speaker{name: "catchment node", isNode: true, victim: []string{"popd", "service"}, drain: drainByCommand, forget: []string{"intents.json"}}
+	return speaker{name: "catchment node", isOurs: true, isNode: true, victim: []string{"popd", "service"}, drain: drainByCommand, forget: []string{"intents.json"}}
 }
 
 // pace is how often a foreign speaker looks after the service.

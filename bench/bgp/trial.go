@@ -4,11 +4,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/catchment-net/catchment/admin"
 	"github.com/catchment-net/catchment/bench/bgp/wire"
+	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/labs"
 )
 
@@ -39,7 +47,7 @@ func blackhole(ctx context.Context, c *scene) error { return c.do(ctx, labs.Blac
 
 // outcome is what a trial found, in milliseconds from the fault, and requests lost.
 type outcome struct {
-	wire, first, lost []float64 // by family
+	wire, share, first, lost []float64 // by family; share is of wire from the cause on, where the speaker tells it
 }
 
 // The limits of a trial.
@@ -72,15 +80,58 @@ func (c *scene) trial(ctx context.Context, f fault, onWire bool) (outcome, error
 	}
 	sleep(ctx, rest)
 	var o outcome
+	var noticed map[string]time.Time
+	if onWire && c.speaker.isOurs {
+		if noticed, err = c.noticed(ctx, began); err != nil {
+			return outcome{}, err
+		}
+	}
 	now := time.Now().Add(-before)
 	for i, l := range c.loads {
-		o.lost = append(o.lost, float64(l.lost(began.Add(-before), now)))
+		o.lost = append(o.lost, float64(l.lost(began.Add(-before), now, int(quiet/c.every))))
 		o.first = append(o.first, ms(l.first(next, began).Sub(began)))
 		if onWire {
-			o.wire = append(o.wire, ms(c.records[0].gone(prefixes[i], began).Sub(began)))
+			gone := c.records[0].gone(prefixes[i], began)
+			o.wire = append(o.wire, ms(gone.Sub(began)))
+			if at, ok := noticed[prefixes[i].String()]; ok {
+				o.share = append(o.share, ms(gone.Sub(at)))
+			}
 		}
 	}
 	return o, nil
+}
+
+// noticed is when the first POP's speaker had the cause of its withdrawals, by its own events; nothing where it is dead.
+func (c *scene) noticed(ctx context.Context, after time.Time) (map[string]time.Time, error) {
+	at := map[string]time.Time{}
+	err := c.events(ctx, after, func(e event.Event) {
+		if e.Kind != event.Announce || e.State != "withdrawn" || !at[e.Subject].IsZero() {
+			return
+		}
+		if took, err := strconv.ParseFloat(e.Detail["ms_from_cause"], 64); err == nil { // else its cause has no time
+			at[e.Subject] = e.Time.Add(-time.Duration(took * float64(time.Millisecond)))
+		}
+	})
+	return at, err
+}
+
+// events are those of the first POP's speaker after a time; none where it is dead.
+func (c *scene) events(ctx context.Context, after time.Time, fn func(event.Event)) error {
+	client := admin.Client{Socket: filepath.Join(c.home, "r/b/nodes", node(0), adminSocket)}
+	err := client.Follow(ctx, "/v1/events", func(text []byte) error {
+		var e event.Event
+		if err := json.Unmarshal(text, &e); err != nil {
+			return fmt.Errorf("decode event %q: %w", text, err)
+		}
+		if !e.Time.Before(after) {
+			fn(e)
+		}
+		return nil
+	})
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -109,6 +109,9 @@ func BenchmarkWithdraw1000(b *testing.B) {
 	}
 }
 
+// BenchmarkWithdraw2 is the usual case: one prefix of each family.
+func BenchmarkWithdraw2(b *testing.B) { benchmarkWithdraw(b, manyRoutes(2, true, true)) }
+
 func benchmarkWithdraw(b *testing.B, routes []Route) {
 	b.Helper()
 	s, p := rawSession(b, Options{})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -130,6 +131,14 @@ func (a *app) popd() *cobra.Command {
 	return cmd
 }
 
+// prefer has the process that announces run before others: it has little to do, and what it does is awaited by the
+// millisecond, above all where the machine is busy.
+func prefer(log *slog.Logger) {
+	if err := daemon.Prefer(); err != nil {
+		log.Debug("no priority", "error", err)
+	}
+}
+
 func (a *app) bgpd() *cobra.Command {
 	var f daemonFlags
 	var s node.StandaloneBGP
@@ -144,7 +153,10 @@ func (a *app) bgpd() *cobra.Command {
 				if alone := len(routerID) + len(peers) + len(announce) + len(nextHops) + len(listen) + len(s.Probe) + len(s.Lifeline); alone > 0 {
 					return errors.New("--router-id, --peer, --announce, --next-hop, --listen, --probe and --lifeline go with --asn; a node's are in its topology")
 				}
-				return a.part(cmd, &f, "", func(o node.Options) (daemon.Daemon, error) { return node.NewHub(o) }, "")
+				return a.part(cmd, &f, "", func(o node.Options) (daemon.Daemon, error) {
+					prefer(o.Logger)
+					return node.NewHub(o)
+				}, "")
 			}
 			if f.vips {
 				return errors.New("--vips goes with a node, whose topology names its service addresses")
@@ -154,6 +166,7 @@ func (a *app) bgpd() *cobra.Command {
 			}
 			return a.serve(cmd, &f, "bgpd", func(p *daemon.Process) (daemon.Daemon, error) {
 				s.State, s.Admin, s.Logger, s.Ready = p.State.Dir, f.admin, a.logger(&f), p.Ready
+				prefer(s.Logger)
 				return node.NewStandaloneBGP(s)
 			})
 		},

@@ -27,7 +27,11 @@ func run(ctx context.Context, timeout time.Duration, path string, args []string)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = timeout / 4 // a grandchild that keeps the pipe open must not keep the probe
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		ordinary(cmd.Process.Pid)
+		err = cmd.Wait()
+	}
 	if err == nil {
 		return nil
 	}

@@ -24,16 +24,27 @@ type Options struct {
 	// Threads reads the threads of the service's process, where that is another than ours. A bad verdict on a service
 	// that waited for a processor says as little as one of a prober that did. Nil means that nobody knows.
 	Threads func() Threads
-	Net     underlay.Net     // nil means underlay.Host{}
-	Now     func() time.Time // nil means time.Now
-	Logger  *slog.Logger     // nil discards
+	// Pressure reads for how long anybody on this machine has waited for a processor, as ReadPressure does: where the
+	// service's threads are not known, a bad verdict from a machine that is short of processors says as little. Nil
+	// means that nobody knows.
+	Pressure func() (time.Duration, bool)
+	Net      underlay.Net     // nil means underlay.Host{}
+	Now      func() time.Time // nil means time.Now
+	Logger   *slog.Logger     // nil discards
 }
 
 // Prober asks one target again and again, one probe at a time.
 type Prober struct {
-	o       Options
-	threads Threads   // at the last verdict, if that was bad; for Run alone
-	at      time.Time // when they were read
+	o      Options
+	before *shortage // at the last verdict, if that was bad; for Run alone
+}
+
+// shortage is what is known of waiting for processors at a time.
+type shortage struct {
+	at       time.Time
+	threads  Threads       // of the service; nil where nobody knows
+	pressure time.Duration // of the machine, where the threads are not known
+	pressed  bool          // pressure is known
 }
 
 // New returns a Prober; it asks nothing before Run.
@@ -108,18 +119,33 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 	return v
 }
 
-// excuse counts as lateness how long the service has waited for a processor since the last verdict, if both are bad: an
-// answer that is there in time needs no excuse, and so in quiet times nothing is read.
+// excuse counts as lateness how long the service, or else anybody on the machine, has waited for a processor since the last
+// verdict, if both are bad: an answer that is there in time needs no excuse, and so in quiet times nothing is read.
 func (p *Prober) excuse(v *health.Verdict) {
-	if v.OK || p.o.Threads == nil {
-		p.threads = nil
+	if v.OK {
+		p.before = nil
 		return
 	}
-	now, threads := p.o.Now(), p.o.Threads()
-	if p.threads != nil {
-		v.Late = max(v.Late, threads.starved(p.threads, now.Sub(p.at)))
+	was, is := p.before, p.shortage()
+	p.before = &is
+	switch {
+	case was == nil:
+	case was.threads != nil && is.threads != nil:
+		v.Late = max(v.Late, is.threads.starved(was.threads, is.at.Sub(was.at)))
+	case was.pressed && is.pressed:
+		v.Late = max(v.Late, is.pressure-was.pressure)
 	}
-	p.threads, p.at = threads, now
+}
+
+func (p *Prober) shortage() shortage {
+	is := shortage{at: p.o.Now()}
+	if p.o.Threads != nil {
+		is.threads = p.o.Threads()
+	}
+	if is.threads == nil && p.o.Pressure != nil {
+		is.pressure, is.pressed = p.o.Pressure()
+	}
+	return is
 }
 
 // maxShared bounds the name of something shared, in bytes.

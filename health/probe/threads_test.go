@@ -73,6 +73,22 @@ func TestReadThreads(t *testing.T) {
 	}
 }
 
+func TestParsePressure(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"some avg10=99.35 avg60=98.23 avg300=94.18 total=1001259365\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n": 1001259365 * time.Microsecond,
+		"some avg10=0.00 avg60=0.00 avg300=0.00 total=0":                                                               0,
+		"":                    -1,
+		"full total=1\n":      -1,
+		"some total=-1\n":     -1,
+		"some avg10=1.00\n":   -1,
+		"some total=1 more=2": -1,
+	} {
+		if got, ok := parsePressure([]byte(text)); ok != (want >= 0) || ok && got != want {
+			t.Errorf("%q: got %v, %t, want %v", text, got, ok, want)
+		}
+	}
+}
+
 // A service that waits for a processor is not taken for one that hangs; one that hangs is.
 func TestAStarvedServiceDoesNotHang(t *testing.T) {
 	for _, tt := range []struct {
@@ -80,30 +96,47 @@ func TestAStarvedServiceDoesNotHang(t *testing.T) {
 		wait time.Duration // of its thread in each interval
 		want health.State
 	}{{"it hangs", 0, health.Down}, {"it waits a little", 3 * ms, health.Down}, {"it starves", 15 * ms, health.Up}} {
-		synctest.Test(t, func(t *testing.T) {
-			fails, asked := false, 0
-			target := Target{name: "hangs", ask: func(context.Context, underlay.Net, time.Duration) error {
-				if asked++; fails {
-					return errors.New("no")
-				}
-				return nil
-			}}
-			threads := Threads{1: {}}
-			tracker := health.NewTracker(health.TrackerOptions{Interval: 20 * ms, Fall: 3})
-			ctx, cancel := context.WithCancel(t.Context())
-			p := New(Options{Target: target, Interval: 20 * ms, Threads: func() Threads {
-				threads = Threads{1: {Waited: threads[1].Waited + tt.wait}}
-				return threads
-			}})
-			p.Run(ctx, func(v health.Verdict) {
-				fails = true
-				if tracker.Observe(time.Now(), v); asked == 8 {
-					cancel()
-				}
-			})
-			if got := tracker.View(); got.State != tt.want || !got.Suspect && tt.want == health.Up {
-				t.Errorf("%s: got %+v, want %v", tt.what, got, tt.want)
+		for _, known := range []bool{true, false} {
+			starve(t, tt.what, tt.wait, tt.want, known)
+		}
+	}
+}
+
+// starve probes a service that answers once and then waits so long for a processor in each interval, its threads known or
+// only the machine's pressure.
+func starve(t *testing.T, what string, wait time.Duration, want health.State, known bool) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		fails, asked := false, 0
+		target := Target{name: "hangs", ask: func(context.Context, underlay.Net, time.Duration) error {
+			if asked++; fails {
+				return errors.New("no")
+			}
+			return nil
+		}}
+		waited := time.Duration(0)
+		o := Options{Target: target, Interval: 20 * ms, Pressure: func() (time.Duration, bool) {
+			waited += wait
+			return waited, true
+		}}
+		if known {
+			pressure := o.Pressure
+			o.Threads = func() Threads {
+				now, _ := pressure()
+				return Threads{1: {Waited: now}}
+			}
+			o.Pressure = func() (time.Duration, bool) { return time.Duration(asked) * time.Hour, true }
+		}
+		tracker := health.NewTracker(health.TrackerOptions{Interval: 20 * ms, Fall: 3})
+		ctx, cancel := context.WithCancel(t.Context())
+		New(o).Run(ctx, func(v health.Verdict) {
+			fails = true
+			if tracker.Observe(time.Now(), v); asked == 8 {
+				cancel()
 			}
 		})
-	}
+		if got := tracker.View(); got.State != want || !got.Suspect && want == health.Up {
+			t.Errorf("%s, threads known %t: got %+v, want %v", what, known, got, want)
+		}
+	})
 }

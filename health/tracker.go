@@ -134,10 +134,11 @@ func (t *Tracker) Started(now time.Time) Change {
 }
 
 // Observe takes a verdict. A bad one whose own timer fired late by more than half its timeout is discarded: the prober
-// starved, or the service did, and neither hangs. A late good one counts, since the service did answer.
+// starved, or the service did, and neither hangs. So is one whose fault is ours. A late good one counts, since the service
+// did answer.
 func (t *Tracker) Observe(now time.Time, v Verdict) Change {
 	return t.changing(func() {
-		if t.gone || !v.OK && v.Late > t.o.Timeout/2 {
+		if t.gone || !v.OK && (v.Ours || v.Late > t.o.Timeout/2) {
 			return
 		}
 		t.last = now

@@ -196,7 +196,7 @@ func TestComesBackAtMostOncePerHoldDown(t *testing.T) {
 		now, fell := epoch, time.Time{}
 		goodFor := 0 // seconds of good verdicts without a bad one
 		was := health.Unknown
-		for _, c := range rapid.SliceOfN(rapid.SampledFrom([]byte("++++++--HS.l")), 1, 300).Draw(t, "script") {
+		for _, c := range rapid.SliceOfN(rapid.SampledFrom([]byte("++++++--HS.lo")), 1, 300).Draw(t, "script") {
 			now = now.Add(second)
 			switch c {
 			case '+':
@@ -207,6 +207,8 @@ func TestComesBackAtMostOncePerHoldDown(t *testing.T) {
 				goodFor = 0
 			case 'l':
 				tr.Observe(now, health.Verdict{Late: second})
+			case 'o':
+				tr.Observe(now, health.Verdict{Ours: true})
 			case 'H':
 				tr.Hard(now, "died")
 				goodFor = 0

@@ -6,6 +6,7 @@ import "time"
 type Verdict struct {
 	OK      bool
 	Refused bool   // the target's own kernel said that nobody listens; only with !OK
+	Ours    bool   // the fault is on our own side, as when we have no route to the target: no verdict on it; only with !OK
 	Shared  string // what the service names as failing for all POPs alike, an origin or a database; only with OK
 	Text    string // why it is bad: "no answer within 80ms"; empty when it is good
 

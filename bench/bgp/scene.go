@@ -330,9 +330,8 @@ func (c *scene) renew(ctx context.Context) error {
 	return c.ready(ctx)
 }
 
-// calm is how long a POP that has begun is left alone: our nodes have rules for the first two seconds after several were
-// unwell, and a fault among them is another experiment.
-const calm = 3 * time.Second
+// calm is how long a POP that has begun is left alone.
+const calm = time.Second
 
 // down ends everything.
 func (c *scene) down() error {

@@ -34,7 +34,7 @@ func dnsTarget(address string, q dns.Question) Target {
 }
 
 func askDNS(ctx context.Context, network underlay.Net, address string, q dns.Question) error {
-	conn, err := network.DialContext(ctx, "udp", address)
+	conn, err := dial(ctx, network, "udp", address)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func judgeDNS(answer *dns.Msg) error {
 // stopped or hangs, so prefer any probe that reads an answer.
 func TCP(address string) Target {
 	return Target{name: "tcp://" + address, ask: func(ctx context.Context, network underlay.Net, _ time.Duration) error {
-		conn, err := network.DialContext(ctx, "tcp", address)
+		conn, err := dial(ctx, network, "tcp", address)
 		if err != nil {
 			return err
 		}

@@ -74,7 +74,7 @@ type httpProbe struct {
 //	  │── GET … Connection: close ─────►│
 //	  │◄── 200 {"state": "up"} ─────────│  read whole, then closed
 func (q httpProbe) ask(ctx context.Context, network underlay.Net, _ time.Duration) error {
-	conn, err := network.DialContext(ctx, "tcp", q.address)
+	conn, err := dial(ctx, network, "tcp", q.address)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,7 @@ func (p *Prober) Once(ctx context.Context, due time.Time) health.Verdict {
 	v.OK = err == nil && v.Took <= p.o.Timeout
 	v.Late = max(v.Late, v.Took-p.o.Timeout)
 	if !v.OK {
+		_, v.Ours = errors.AsType[ownError](err)
 		v.Refused = errors.Is(err, syscall.ECONNREFUSED)
 		v.Text = p.reason(timed, err)
 		p.o.Logger.Debug("probe failed", "target", p.o.Target.name, "cause", v.Text, "took", v.Took, "late", v.Late)

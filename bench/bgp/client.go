@@ -123,3 +123,19 @@ func (l *load) lost(from, to time.Time, each int) int {
 	}
 	return lost
 }
+
+// gap is the time from the first to the last request of a span that nobody answered.
+func (l *load) gap(from, to time.Time) (first, last time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.all {
+		if !s.answered.IsZero() || s.sent.Before(from) || s.sent.After(to) {
+			continue
+		}
+		if first.IsZero() {
+			first = s.sent
+		}
+		last = s.sent
+	}
+	return first, last
+}

@@ -74,6 +74,7 @@ func drainByFile(ctx context.Context, c *scene) error {
 // drained is one drain under load.
 type drained struct {
 	lost             []float64 // by family
+	when             []string  // of the lost and of what the POP said meanwhile, from the beginning of the drain
 	inFlight, broken float64   // transfers
 }
 
@@ -103,9 +104,18 @@ func (c *scene) drainTrial(ctx context.Context) (drained, error) {
 		}
 		return ""
 	})
-	sleep(ctx, rest)
-	for _, l := range c.loads {
-		d.lost = append(d.lost, float64(l.lost(began.Add(-before), time.Now().Add(-before), 1)))
+	ended := time.Now()
+	sleep(ctx, rest) // a busy machine's answers may be late, and are no losses
+	for i, l := range c.loads {
+		if first, last := l.gap(began.Add(-before), ended); !first.IsZero() {
+			d.when = append(d.when, fmt.Sprintf("%s lost from %v to %v", families[i], first.Sub(began), last.Sub(began)))
+		}
+		d.lost = append(d.lost, float64(l.lost(began.Add(-before), ended, 1)))
+	}
+	if d.when != nil {
+		for _, e := range c.records[0].since(began) {
+			d.when = append(d.when, fmt.Sprintf("%v %v %v", e.Kind, e.Prefix, e.At.Sub(began)))
+		}
 	}
 	d.inFlight, d.broken = float64(at), float64(t.broken.Load())
 	return d, err

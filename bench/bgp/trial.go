@@ -78,7 +78,8 @@ func (c *scene) trial(ctx context.Context, f fault, onWire bool) (outcome, error
 	if err != nil {
 		return outcome{}, err
 	}
-	sleep(ctx, rest)
+	ended := time.Now()
+	sleep(ctx, rest) // a busy machine's answers may be late, and are no losses
 	var o outcome
 	var noticed map[string]time.Time
 	if onWire && c.speaker.isOurs {
@@ -86,9 +87,8 @@ func (c *scene) trial(ctx context.Context, f fault, onWire bool) (outcome, error
 			return outcome{}, err
 		}
 	}
-	now := time.Now().Add(-before)
 	for i, l := range c.loads {
-		o.lost = append(o.lost, float64(l.lost(began.Add(-before), now, int(quiet/c.every))))
+		o.lost = append(o.lost, float64(l.lost(began.Add(-before), ended, int(quiet/c.every))))
 		o.first = append(o.first, ms(l.first(next, began).Sub(began)))
 		if onWire {
 			gone := c.records[0].gone(prefixes[i], began)

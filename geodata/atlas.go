@@ -45,15 +45,27 @@ type known struct {
 	ok bool
 }
 
-// places merges the databases. Cities are left out, ASNs kept.
+// places merges the databases. Cities are left out, and ASNs that no rule names are all one: the ranges of a million
+// networks then join at once.
 func (s *Sources) places(width int, all *interner[known]) (*spans, error) {
+	ruled := map[uint32]bool{}
+	for _, r := range s.Rules.ASNs {
+		ruled[r.ASN] = true
+	}
+	trim := func(l Location) Location {
+		l.City = ""
+		if l.ASN != 0 && !ruled[l.ASN] {
+			l.ASN = otherASN
+		}
+		return l
+	}
 	world := whole(width)
-	for _, db := range s.Databases {
-		layer, err := db.ranges(width, all, Location.withoutCity)
+	for i, db := range s.Databases {
+		layer, err := db.ranges(width, all, trim)
 		if err != nil {
 			return nil, fmt.Errorf("read geodata %q: %w", db.name, err)
 		}
-		if len(world.start) == 1 && world.value[0] == 0 {
+		if i == 0 {
 			world = layer
 			continue
 		}
@@ -66,6 +78,9 @@ func (s *Sources) places(width int, all *interner[known]) (*spans, error) {
 	}
 	return world, nil
 }
+
+// otherASN stands for all that no rule is for. Nobody has it (RFC 7300), and no rule can be for it.
+const otherASN = 1<<32 - 1
 
 // ranges walks one family of the database; each record is decoded once. Trim takes away what does not matter.
 func (d *DB) ranges(width int, all *interner[known], trim func(Location) Location) (*spans, error) {

@@ -252,7 +252,7 @@ func inNetworks(tb testing.TB, db *DB, width int) []netip.Addr {
 	tb.Helper()
 	r := rand.New(rand.NewPCG(2, 0))
 	all := newInterner(known{})
-	s, err := db.ranges(width, all, Location.withoutCity)
+	s, err := db.ranges(width, all, Location.place)
 	if err != nil {
 		tb.Fatal(err)
 	}

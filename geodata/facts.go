@@ -70,12 +70,6 @@ func (s *Sources) Facts(a netip.Addr) Facts {
 	return f
 }
 
-// withoutCity leaves out what no rule and no decision asks for.
-func (l Location) withoutCity() Location {
-	l.City = ""
-	return l
-}
-
 // place is the part of a location that decisions may depend on.
 func (l Location) place() Location {
 	l.City, l.ASN = "", 0

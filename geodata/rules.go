@@ -157,7 +157,7 @@ func asNumber(s string) (uint32, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(s[2:], 10, 32)
-	return uint32(n), err == nil && n > 0
+	return uint32(n), err == nil && n > 0 && n != otherASN
 }
 
 func rulePrefix(s string) (netip.Prefix, *mistake) {

@@ -65,6 +65,7 @@ func TestRulesWithMistakes(t *testing.T) {
 		{"empty name", "192.0.2.0/24,ams,,nyc\n", "f:1: an empty name; want POPs or targets", ReadRules},
 		{"no network", "Berlin,ams\n", `f:1: "Berlin" is no network; want 192.0.2.0/24, 2001:db8::/32 or AS64500`, ReadRules},
 		{"AS 0", "AS0,ams\n", `f:1: "AS0" is no network`, ReadRules},
+		{"reserved AS", "AS4294967295,ams\n", `f:1: "AS4294967295" is no network`, ReadRules},
 		{"mapped", "::ffff:192.0.2.0/120,ams\n", `f:1: "::ffff:192.0.2.0/120" is an IPv4 network written as IPv6; want it as 192.0.2.0/24`, ReadRules},
 		{"twice", "AS1,ams\n\nAS1,nyc\n", "f:3: AS1 has a rule already, in line 1; want one of them", ReadRules},
 		{"measured twice", "192.0.2.0/24,ams,1\n192.0.2.0/24,ams,2\n", `f:2: 192.0.2.0/24 to "ams" was measured in line 1 already; want one row`, ReadMeasured},

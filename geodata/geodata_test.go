@@ -294,5 +294,42 @@ func FuzzFromBytes(f *testing.F) {
 				t.Errorf("scope %v of %v does not hold it", scope, addr)
 			}
 		}
+		checkWalk(t, db)
 	})
+}
+
+// checkWalk compares what a walk says with what lookups say.
+func checkWalk(t *testing.T, db *DB) {
+	t.Helper()
+	s := Sources{Databases: []*DB{db}}
+	atlas, err := NewAtlas(s)
+	if err != nil {
+		t.Fatalf("a database that was verified: %v", err)
+	}
+	table, err := atlas.Compile(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	if err := db.Ranges(func(r Range) error {
+		if n++; n > 50 {
+			return nil
+		}
+		for _, a := range []netip.Addr{r.First, r.Last} {
+			f := s.Facts(a)
+			id, _ := table.Lookup(a)
+			if want := policy(&f); !slices.Equal(table.List(id), want) {
+				t.Errorf("table of %v = %v, want %v", a, table.List(id), want)
+			}
+			if loc, _, ok := db.Locate(a); !ok || loc != r.Location {
+				t.Errorf("Locate(%v) = %+v %v, the walk said %+v", a, loc, ok, r.Location)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Diff(db, db); err != nil {
+		t.Fatal(err)
+	}
 }

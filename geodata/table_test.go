@@ -1,6 +1,7 @@
 package geodata
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -177,5 +178,56 @@ func TestTableRefusesTooManyLists(t *testing.T) {
 	_, err := a.Compile(func(*Facts) []uint16 { n++; return []uint16{uint16(n), uint16(n >> 16)} })
 	if err == nil {
 		t.Error("no error for one list too many")
+	}
+}
+
+// Any rules at all, nested and side by side: 18 bytes a rule, of which the first chooses family and kind.
+func FuzzTable(f *testing.F) {
+	f.Add([]byte("\x00\x18\xc6\x33\x64\x00............\x01\x40\x20\x01\x0d\xb8\x00\x01.........."))
+	f.Add(bytes.Repeat([]byte{3, 128, 0xff}, 24))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var s Sources
+		for i := range slices.Collect(slices.Chunk(data, 18)) {
+			if i == 40 {
+				break
+			}
+			row := make([]byte, 18)
+			copy(row, data[18*i:])
+			addr := netip.AddrFrom16([16]byte(row[2:]))
+			if row[0]&1 == 0 {
+				addr = netip.AddrFrom4([4]byte(row[2:]))
+			} else if addr.Is4In6() {
+				continue
+			}
+			prefix, _ := addr.Prefix(int(row[1]) % (addr.BitLen() + 1))
+			r := &Rule{Prefix: prefix, To: []string{string('a' + row[0]>>4)}}
+			if row[0]&2 == 0 {
+				s.Rules.Prefixes = append(s.Rules.Prefixes, r)
+			} else {
+				s.Rules.Measured = append(s.Rules.Measured, r)
+			}
+		}
+		checkBorders(t, &s)
+	})
+}
+
+// checkBorders compares a table of the sources with the plain way at each rule's borders.
+func checkBorders(t *testing.T, s *Sources) {
+	t.Helper()
+	atlas, err := NewAtlas(*s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := atlas.Compile(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range slices.Concat(s.Rules.Prefixes, s.Rules.Measured) {
+		last := RangeOf(r.Prefix, Location{}).Last
+		for _, a := range []netip.Addr{r.Prefix.Addr(), last, r.Prefix.Addr().Prev(), last.Next()} {
+			if a.IsValid() {
+				checkAddr(s, table, a, t.Fatalf)
+			}
+		}
 	}
 }

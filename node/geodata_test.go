@@ -14,13 +14,19 @@ import (
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // geoText is a database that knows one network.
 func geoText(tb testing.TB, country string) []byte {
 	tb.Helper()
+	at, ok := topology.CountryPlace(country)
+	if !ok {
+		tb.Fatalf("no country %q", country)
+	}
 	var b bytes.Buffer
-	if err := geodata.Build(&b, []geodata.Row{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Country: country}}); err != nil {
+	row := geodata.Row{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Country: country, Lat: at.Lat, Lon: at.Lon}
+	if err := geodata.Build(&b, []geodata.Row{row}); err != nil {
 		tb.Fatal(err)
 	}
 	return b.Bytes()

@@ -10,7 +10,9 @@ package dnsd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -94,6 +96,15 @@ func (s *Server) SetView(v *health.View) {
 	if h := now.config.steering.Health(v, now.health); h != now.health {
 		s.state.Store(&state{now.config, h})
 	}
+}
+
+// Explain says where a client is sent, by what answers him now: for one host, or for all if host is empty.
+func (s *Server) Explain(client netip.Addr, host string) ([]steer.Explanation, error) {
+	now := s.state.Load()
+	if now == nil {
+		return nil, errors.New("the name server has no configuration yet")
+	}
+	return steer.Explain(now.config.policies, client, host, now.health)
 }
 
 // Drain returns when the server may be stopped without anybody noticing: when no client has asked for a second, or

@@ -122,10 +122,15 @@ type NodeView struct {
 
 // State returns the state of a service at a POP; a POP of which nothing is known is Unknown.
 func (v *View) State(pop string, s Service) State {
+	return v.Service(pop, s).State
+}
+
+// Service returns a service of a POP with its cause; the zero value if nothing is known of it.
+func (v *View) Service(pop string, s Service) ServiceView {
 	if v == nil {
-		return Unknown
+		return ServiceView{}
 	}
-	return v.POPs[pop].Services[s].State
+	return v.POPs[pop].Services[s]
 }
 
 // Usable reports whether clients may be sent to the service at that POP. A nil View knows nothing and allows all.

@@ -56,6 +56,7 @@ func (h *hub) routes() {
 	h.admin.Handle("POST /v1/apply", h.serveApply)
 	h.admin.Handle("POST /v1/restart", h.serveRestart)
 	h.admin.Handle("POST "+PurgePath, h.servePurge)
+	h.admin.Handle("GET /v1/explain/client", h.serveClient)
 	bgpRoutes(h.admin, h.bgp)
 	h.admin.Handle("GET /metrics", obs.Handler(h.o.Registry, h.o.Logger).ServeHTTP)
 }

@@ -16,29 +16,44 @@ import (
 
 func (a *app) explain() *cobra.Command {
 	var t target
+	var mmdb []string
 	cmd := a.jsonFlag(&cobra.Command{
-		Use: "explain PREFIX", Short: "Say why a node announces a prefix or does not: every condition, what each neighbour has, how it came to that",
-		Args: cobra.ExactArgs(1), Example: "  catchment explain 192.0.2.0/24",
+		Use: "explain PREFIX | CLIENT [HOST]", Short: "Say why a prefix is announced or not, or where DNS sends a client: why there, why not elsewhere",
+		Long: `Explain PREFIX says of one of our prefixes why a node announces it or does not: every condition, what each neighbour has,
+and how it came to that. Explain CLIENT says where a node's name server sends a client, an address or a network of the
+topology: for each host that is steered, or for one, with the whole ranking, its reasons and everybody's health. With -c DIR
+it answers from the files of a folder, without any node; then all POPs count as well.`,
+		Args: cobra.RangeArgs(1, 2), Example: "  catchment explain 192.0.2.0/24\n  catchment explain 198.51.100.7 www.shop.example\n  catchment explain berlin -c labs/catalog/quickstart",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prefix, err := netip.ParsePrefix(args[0])
-			if err != nil {
-				return errors.New("explain " + args[0] + ": want a prefix, as 192.0.2.0/24")
+			switch {
+			case len(args) == 1 && err == nil:
+				return a.explainPrefix(cmd, &t, prefix)
+			case cmd.Flags().Changed("config"):
+				return a.explainFiles(args, mmdb)
+			case len(mmdb) > 0:
+				return errors.New("--mmdb goes with -c DIR: a node has its own geodata")
 			}
-			c, err := t.client(cmd.Context())
-			if err != nil {
-				return err
-			}
-			var why bgpd.Explanation
-			if err := c.Get(cmd.Context(), "/v1/explain?"+url.Values{"prefix": {prefix.String()}}.Encode(), &why); err != nil {
-				return refused(err)
-			}
-			if a.json {
-				return a.printJSON(why)
-			}
-			return a.printWhy(&why)
+			return a.explainClient(cmd, &t, args)
 		},
 	})
+	cmd.Flags().StringArrayVar(&mmdb, "mmdb", nil, "with -c DIR: geodata, a later one winning (default geo.mmdb and geo-asn.mmdb in DIR)")
 	return targetFlags(cmd, &t)
+}
+
+func (a *app) explainPrefix(cmd *cobra.Command, t *target, prefix netip.Prefix) error {
+	c, err := t.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	var why bgpd.Explanation
+	if err := c.Get(cmd.Context(), "/v1/explain?"+url.Values{"prefix": {prefix.String()}}.Encode(), &why); err != nil {
+		return refused(err)
+	}
+	if a.json {
+		return a.printJSON(why)
+	}
+	return a.printWhy(&why)
 }
 
 func (a *app) printWhy(e *bgpd.Explanation) error {

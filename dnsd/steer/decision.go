@@ -88,7 +88,7 @@ func (p *Policy) because(i uint16, client netip.Addr) string {
 	if !named {
 		spot = uint16(slices.IndexFunc(p.members, func(m []uint16) bool { return slices.Contains(m, i) }))
 	}
-	facts := p.geography.sources.Facts(client)
+	facts := p.sources.Facts(client)
 	trust, rule := p.geography.because(spot, &facts)
 	return trust.text(&facts, rule)
 }

@@ -25,8 +25,6 @@ type geography struct {
 	spots  int
 	head   int
 
-	sources *geodata.Sources
-
 	points []point             // of places
 	rest   map[string][]uint16 // all places in the order of a continent; "" of nobody's
 }

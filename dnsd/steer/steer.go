@@ -38,7 +38,8 @@ type Policy struct {
 	fallback []uint16                // asked for only when none of order is usable
 	wants    int                     // how many candidates an answer names at most
 
-	table     *geodata.Table // geo: orders spots
+	sources   *geodata.Sources // for explaining
+	table     *geodata.Table   // geo: orders spots
 	geography *geography     // geo: what table was compiled from
 	members   [][]uint16     // geo: the candidates at a spot; most have one
 }
@@ -88,7 +89,7 @@ func (c *Compiler) Tables() int { return len(c.tables) }
 
 // Compile checks a host against the topology and makes its Policy.
 func (c *Compiler) Compile(h *site.Host) (*Policy, error) {
-	p := &Policy{host: h, ttl: uint32((h.TTL + time.Second - 1) / time.Second), salt: seedOf(h.Name), number: -1, wants: 1}
+	p := &Policy{host: h, ttl: uint32((h.TTL + time.Second - 1) / time.Second), salt: seedOf(h.Name), number: -1, wants: 1, sources: c.sources}
 	if err := c.candidates(p); err != nil {
 		return nil, err
 	}
@@ -189,7 +190,6 @@ func (p *Policy) names() string {
 func (c *Compiler) locate(p *Policy) error {
 	var key string
 	p.geography, p.members, key = newGeography(p, c.mentioned)
-	p.geography.sources = c.sources
 	t := c.tables[key]
 	if t == nil {
 		t = c.before[key]

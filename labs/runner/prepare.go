@@ -35,15 +35,15 @@ func WriteGeodata(path string, t *topology.Topology) error {
 	if err != nil {
 		return fmt.Errorf("make geodata of the lab: %w", err)
 	}
-	if err := geodata.Build(file, geoRows(t)); err != nil {
+	if err := geodata.Build(file, GeoRows(t)); err != nil {
 		file.Close()
 		return err
 	}
 	return file.Close()
 }
 
-// geoRows is the lab's own geodata: every prefix of its file at its place, so that no lab needs anybody's database.
-func geoRows(t *topology.Topology) []geodata.Row {
+// GeoRows is the lab's own geodata: every prefix of its file at its place, so that no lab needs anybody's database.
+func GeoRows(t *topology.Topology) []geodata.Row {
 	var rows []geodata.Row
 	add := func(prefixes []netip.Prefix, at topology.Place, asn uint32) {
 		for _, p := range prefixes {

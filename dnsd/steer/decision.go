@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/catchment-net/catchment/health"
-	"github.com/catchment-net/catchment/site"
 )
 
 // Decision is what a client gets and why.
@@ -54,8 +53,8 @@ func (p *Policy) ranked(client netip.Addr) []uint16 {
 		return list
 	}
 	var out []uint16
-	switch p.host.Steer {
-	case site.Geo:
+	switch p.way {
+	case geo:
 		list, _ := p.table.Lookup(client)
 		for _, spot := range p.table.List(list) {
 			for _, i := range drawn(p.members[spot]) {
@@ -64,7 +63,7 @@ func (p *Policy) ranked(client netip.Addr) []uint16 {
 				}
 			}
 		}
-	case site.Weighted:
+	case weighted:
 		out = drawn(p.order)
 	default:
 		out = slices.Clone(p.order)
@@ -75,13 +74,13 @@ func (p *Policy) ranked(client netip.Addr) []uint16 {
 // because says in what the standing of a candidate for a client rests.
 func (p *Policy) because(i uint16, client netip.Addr) string {
 	switch {
-	case p.host.Steer == site.Anycast:
+	case p.way == anycast:
 		return "anycast: routing decides"
 	case slices.Contains(p.fallback, i):
 		return "fallback"
-	case p.host.Steer == site.Weighted:
+	case p.way == weighted:
 		return "by weight"
-	case p.host.Steer == site.Pinned:
+	case p.way == pinned:
 		return "pinned"
 	}
 	spot, named := p.geography.named[p.list[i].name]
@@ -100,14 +99,14 @@ func (p *Policy) reason(client netip.Addr, ranked []uint16, set SetID, f int, h 
 	switch {
 	case len(able) == 0:
 		return "no candidate has such an address"
-	case !ok && p.host.Closed:
+	case !ok && p.closed:
 		return "all are down, and the host says fail: closed"
 	case !ok:
 		return "a candidate is down"
 	}
 	best := p.because(able[0], client)
 	switch {
-	case p.host.Steer == site.Anycast || chosen == able[0] && p.usable(chosen, f, h):
+	case p.way == anycast || chosen == able[0] && p.usable(chosen, f, h):
 		return best
 	case !p.usable(chosen, f, h):
 		return best + ", though all are down"

@@ -93,14 +93,14 @@ func (p *Policy) rank(i uint16, client netip.Addr, h *Health) Rank {
 		r.Lacks = "IPv6"
 	}
 	switch {
-	case h == nil || p.host.Steer == site.Anycast:
+	case h == nil || p.way == anycast:
 	case p.number >= 0:
 		r.State, r.Cause = p.targetState(i, h.view)
 	default:
 		sv := h.view.Service(c.name, health.Web)
 		r.State, r.Cause = sv.State.String(), sv.Cause.Text
 	}
-	if st := h.of(p); st != nil && p.host.Steer != site.Anycast && st.partial.has(i) {
+	if st := h.of(p); st != nil && p.way != anycast && st.partial.has(i) {
 		r.Bears = int(st.shares[i]) * 100 / whole
 	}
 	return r

@@ -1,6 +1,7 @@
 package steer
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 
@@ -46,14 +47,14 @@ func (s SetID) contains(i uint16) bool {
 func (p *Policy) Pick(client netip.Addr, family int, h *Health) (SetID, uint8) {
 	f := index(family)
 	w := walk{p: p, client: client, able: &p.able[f]}
-	if st := h.of(p); st != nil && p.host.Steer != site.Anycast {
+	if st := h.of(p); st != nil && p.way != anycast {
 		if h.empty {
 			return 0, 0
 		}
 		w.usable, w.st = &st.usable[f], st
 	}
 	w.choose()
-	if w.n == 0 && !p.host.Closed { // all are down
+	if w.n == 0 && !p.closed { // all are down
 		w.usable, w.st = nil, nil
 		w.choose()
 	}
@@ -85,10 +86,10 @@ func (w *walk) live(i uint16) bool {
 
 // choose takes of those that are live.
 func (w *walk) choose() {
-	switch w.p.host.Steer {
-	case site.Weighted:
+	switch w.p.way {
+	case weighted:
 		w.weighted()
-	case site.Geo:
+	case geo:
 		w.nearest()
 	default:
 		w.first(w.p.order)
@@ -176,7 +177,7 @@ func (w *walk) weighted() {
 
 // draw picks one of the list by weight. Of a list without passed, what a candidate bears of its load scales its weight.
 func (w *walk) draw(list []uint16, passed *mask) (best uint16, found bool) {
-	lowest := 0.0
+	lowest := math.Inf(1)
 	for _, i := range list {
 		if !w.live(i) || passed != nil && passed.has(i) {
 			continue
@@ -185,7 +186,7 @@ func (w *walk) draw(list []uint16, passed *mask) (best uint16, found bool) {
 		if passed == nil && w.st != nil && w.st.partial.has(i) {
 			share = w.st.shares[i]
 		}
-		if score := w.p.list[i].score(w.network(), w.p.salt, share); !found || score < lowest {
+		if score, ok := w.p.list[i].beats(w.network(), w.p.salt, share, lowest); ok {
 			best, lowest, found = i, score, true
 		}
 	}
@@ -219,7 +220,7 @@ func (p *Policy) Answer(s SetID, family int, h *Health) (addrs []netip.Addr, cna
 			continue // a name has a CNAME or addresses, never both (RFC 1034 §3.6.2)
 		}
 		of := c.addrs[f]
-		if st != nil && p.host.Steer != site.Anycast {
+		if st != nil && p.way != anycast {
 			of = st.addrs[f][i]
 		}
 		if n == 0 {

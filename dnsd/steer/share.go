@@ -56,11 +56,26 @@ func (c *candidate) accepts(network uint64, share uint16) bool {
 // whole is the share of a candidate that bears all of its load.
 const whole = math.MaxUint16
 
+// luck is a network's number at a candidate, above 0 and below 1. salt is the host's, so that a network does not get the
+// same place on all hosts.
+func (c *candidate) luck(network, salt uint64) float64 {
+	x := mix(network*0xd6e8feb86659fd93 ^ c.seed ^ salt)
+	return (float64(x>>11) + 0.5) / (1 << 53)
+}
+
 // score is how much a network of clients is drawn to a candidate: the lowest of all takes it. Each is the lowest for its
 // share of the networks, and when one goes, only its own clients move, in proportion to the weights of the others
-// (weighted rendezvous hashing). salt is the host's, so that a network does not get the same place on all hosts.
+// (weighted rendezvous hashing).
 func (c *candidate) score(network, salt uint64, share uint16) float64 {
-	x := mix(network*0xd6e8feb86659fd93 ^ c.seed ^ salt)
-	u := (float64(x>>11) + 0.5) / (1 << 53) // 0 < u < 1
-	return -math.Log(u) / (c.weight * float64(share))
+	return -math.Log(c.luck(network, salt)) / (c.weight * float64(share))
+}
+
+// beats returns the score if it is below lowest. Since -ln u >= 1-u, most that are not need no logarithm.
+func (c *candidate) beats(network, salt uint64, share uint16, lowest float64) (float64, bool) {
+	u, load := c.luck(network, salt), c.weight*float64(share)
+	if (1-u)/load >= lowest {
+		return lowest, false
+	}
+	score := -math.Log(u) / load
+	return score, score < lowest
 }

@@ -30,6 +30,8 @@ type Policy struct {
 	ttl    uint32
 	salt   uint64 // of the host's name
 	number int    // in Health.targets; -1 for a host that is steered among POPs
+	way    way
+	closed bool
 
 	list     []candidate
 	checks   []map[netip.Addr]string // of each target, by address; none of one that is not probed
@@ -42,6 +44,28 @@ type Policy struct {
 	table     *geodata.Table   // geo: orders spots
 	geography *geography     // geo: what table was compiled from
 	members   [][]uint16     // geo: the candidates at a spot; most have one
+}
+
+// way is site.Steer as a number, which is compared for each query.
+type way uint8
+
+const (
+	pinned way = iota
+	geo
+	weighted
+	anycast
+)
+
+func wayOf(s site.Steer) way {
+	switch s {
+	case site.Geo:
+		return geo
+	case site.Weighted:
+		return weighted
+	case site.Anycast:
+		return anycast
+	}
+	return pinned
 }
 
 // MaxTables is how many tables one configuration may need. Hosts that steer among the same POPs share one, and so do
@@ -89,7 +113,7 @@ func (c *Compiler) Tables() int { return len(c.tables) }
 
 // Compile checks a host against the topology and makes its Policy.
 func (c *Compiler) Compile(h *site.Host) (*Policy, error) {
-	p := &Policy{host: h, ttl: uint32((h.TTL + time.Second - 1) / time.Second), salt: seedOf(h.Name), number: -1, wants: 1, sources: c.sources}
+	p := &Policy{host: h, ttl: uint32((h.TTL + time.Second - 1) / time.Second), salt: seedOf(h.Name), number: -1, way: wayOf(h.Steer), closed: h.Closed, wants: 1, sources: c.sources}
 	if err := c.candidates(p); err != nil {
 		return nil, err
 	}

@@ -162,6 +162,20 @@ func (f *Fleet) MergeSights(now time.Time, s Sights) (news bool) {
 	return news
 }
 
+// TargetsKnown reports whether of every check at least one node says how it is.
+func (f *Fleet) TargetsKnown(now time.Time) bool {
+	for _, c := range f.targets.checks {
+		known := false
+		for name, v := range c.votes {
+			known = known || name == f.name || now.Sub(v.at) <= WordAge
+		}
+		if !known {
+			return false
+		}
+	}
+	return true
+}
+
 // downTargets reads the votes: down is what more of those that are heard see fail than well.
 func (f *Fleet) downTargets(now time.Time) map[string]Cause {
 	t := &f.targets

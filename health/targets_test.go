@@ -85,6 +85,9 @@ func TestSightsAgeAndOldOnesAreRefused(t *testing.T) {
 	if got := s.downNow(); got != "" {
 		t.Errorf("one of two sees it fail: down %q", got)
 	}
+	if !s.fleet.TargetsKnown(s.now) || s.fleet.TargetsKnown(s.now.Add(2*health.WordAge)) {
+		t.Error("known: want it while a word counts, and no longer")
+	}
 	late := health.Sights{Node: "c1", Incarnation: 1, Seq: 1, List: []health.Sight{{Key: health.Rendezvous(frankfurt, "")}}}
 	if s.fleet.MergeSights(s.now, late) || s.fleet.MergeSights(s.now, health.Sights{Node: "nobody"}) {
 		t.Error("an older word, or a stranger's, is news")

@@ -286,6 +286,17 @@ func (j *judge) divide(force bool) {
 	}
 }
 
+// awaitTargets returns when of every address of a target somebody says how it is, or after firstAnswers: the first answers
+// must not name what is known to be dead.
+func (j *judge) awaitTargets(ctx context.Context) {
+	known := func() bool {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return j.fleet.TargetsKnown(j.now())
+	}
+	awaitKnown(ctx, known)
+}
+
 // saw takes an opinion of this node's own on a target's address.
 func (j *judge) saw(id string, ok bool, text string) {
 	j.change(func(now time.Time) {

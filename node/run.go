@@ -55,11 +55,17 @@ func (n *Node) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	return runAll(ctx, n.hub.run, part("dnsd", n.dns.Run), part("popd", n.web.Run))
+	return runAll(ctx, n.hub.run, part("dnsd", n.answer), part("popd", n.web.Run))
 }
 
 func (n *Node) purge(_ context.Context, what popd.PurgeRequest) (popd.Purged, error) {
 	return n.web.Purge(what)
+}
+
+// answer runs the name server.
+func (n *Node) answer(ctx context.Context) error {
+	n.hub.judge.awaitTargets(ctx)
+	return n.dns.Run(ctx)
 }
 
 // inProcess is the link as a function call. It carries Views alone: adopt gives the daemons of its own process their

@@ -1,18 +1,23 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/dnsd"
 	"github.com/catchment-net/catchment/geodata"
+	"github.com/catchment-net/catchment/internal/conf"
 	process "github.com/catchment-net/catchment/internal/daemon"
 	"github.com/catchment-net/catchment/internal/event"
+	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/site"
 )
 
 // StandaloneDNS is a name server from flags alone: zones, and no fleet.
@@ -20,7 +25,8 @@ type StandaloneDNS struct {
 	Zones    []string // ORIGIN=FILE
 	ZoneList string   // file with a line "ORIGIN FILE" for each zone; files are relative to it
 	Listen   []string
-	MMDB     []string // with Dir: geodata for the sites' hosts, a later file winning
+	Sites    []string // files of sites whose hosts steer among targets of their own
+	MMDB     []string // geodata for the sites' hosts, a later file winning
 	Dir      string   // a configuration whose sites are steered; empty for none
 	Logger   *slog.Logger
 	Ready    func([]string)
@@ -44,6 +50,11 @@ func NewStandaloneDNS(o StandaloneDNS) (process.Daemon, error) {
 			return nil, err
 		}
 	}
+	own, err := readSites(o.Sites)
+	if err != nil {
+		return nil, err
+	}
+	snap.Sites = append(snap.Sites, own...)
 	srv, err := dnsd.New(dnsd.Options{Node: "dnsd", Listen: o.Listen, Logger: o.Logger, Ready: o.Ready})
 	if err != nil {
 		return nil, err
@@ -54,7 +65,43 @@ func NewStandaloneDNS(o StandaloneDNS) (process.Daemon, error) {
 			return dnsd.Config{Zones: zones, Topology: snap.Topology, Sites: snap.Sites, Geo: geo}, nil
 		},
 	}
-	return d, d.Apply(snap)
+	rise := defaultRise
+	if snap.Topology != nil {
+		rise = snap.Topology.Health.Rise
+	}
+	return &loneDNS{d, newLoneTargets(snap.Sites, rise, underlay.Host{}, o.Logger, srv.SetView)}, d.Apply(snap)
+}
+
+// defaultRise is topology.Health's, for a name server without a topology.
+const defaultRise = 10 * time.Second
+
+// loneDNS is a name server that probes its sites' targets itself.
+type loneDNS struct {
+	*dnsDaemon
+	targets *loneTargets
+}
+
+// Run runs the name server until ctx is done.
+func (d *loneDNS) Run(ctx context.Context) error {
+	return runAll(ctx, d.targets.run, func(ctx context.Context) error {
+		d.targets.await(ctx)
+		return d.dnsDaemon.Run(ctx)
+	})
+}
+
+// readSites reads sites that stand for themselves.
+func readSites(files []string) (list []*site.Site, err error) {
+	var errs []error
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read site: %w", err)
+		}
+		s, err := site.Parse(file, text, nil)
+		errs = append(errs, err)
+		list = append(list, s)
+	}
+	return list, conf.Join(errs...)
 }
 
 func readZones(flags []string, list string) ([]dnsd.ZoneSource, error) {

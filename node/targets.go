@@ -11,11 +11,31 @@ import (
 	"github.com/catchment-net/catchment/health/probe"
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // probesPerSecond is how many addresses of sites' own targets a node asks in a second. With more than fit observeEvery,
 // each is asked less often, and a death is found later: 140 addresses for a node are found as fast as a POP's.
 const probesPerSecond = 200
+
+// firstAnswers is how long a name server that starts waits for the first opinions of targets at most: two probes that fail,
+// and gossip.
+const firstAnswers = 3 * time.Second
+
+// awaitKnown returns when known says so, after firstAnswers, or at the end of ctx.
+func awaitKnown(ctx context.Context, known func() bool) {
+	ctx, cancel := context.WithTimeout(ctx, firstAnswers)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !known() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
 
 // checksOf lists what sites want probed.
 func checksOf(sites []*site.Site) []site.Check {
@@ -116,3 +136,48 @@ func (t *targetProber) ask(ctx context.Context, c site.Check, every, rise, pause
 
 // wait returns when all probers have ended, whose context is done.
 func (t *targetProber) wait() { t.probers.Wait() }
+
+// loneTargets probes all targets for a name server without a fleet.
+type loneTargets struct {
+	prober targetProber
+	view   func(*health.View)
+
+	mu    sync.Mutex // guards the following, and keeps Views in order
+	fleet *health.Fleet
+	last  *health.View
+}
+
+func newLoneTargets(sites []*site.Site, rise time.Duration, net underlay.Net, log *slog.Logger, view func(*health.View)) *loneTargets {
+	const name = "dnsd"
+	l := &loneTargets{view: view, fleet: health.NewFleet(&topology.Topology{}, name)}
+	l.prober = targetProber{net: net, now: time.Now, log: log, seen: l.saw}
+	l.fleet.SetChecks(l.prober.know(sites, rise))
+	return l
+}
+
+func (l *loneTargets) saw(id string, ok bool, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fleet.SetSight(time.Now(), id, ok, text)
+	if v := l.fleet.View(time.Now()); v != l.last {
+		l.last = v
+		l.view(v)
+	}
+}
+
+// run probes until ctx is done.
+func (l *loneTargets) run(ctx context.Context) error {
+	l.prober.assign(ctx, l.prober.ids)
+	<-ctx.Done()
+	l.prober.wait()
+	return nil
+}
+
+// await returns when all are known, or soon.
+func (l *loneTargets) await(ctx context.Context) {
+	awaitKnown(ctx, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.fleet.TargetsKnown(time.Now())
+	})
+}

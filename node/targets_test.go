@@ -2,14 +2,20 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/health"
@@ -189,5 +195,83 @@ func (j *judge) fleetVoices() []string {
 func TestLimitsOfChecksAgree(t *testing.T) {
 	if site.MaxChecks != health.MaxChecks {
 		t.Errorf("a configuration may have %d, a fleet knows %d", site.MaxChecks, health.MaxChecks)
+	}
+}
+
+// A name server from flags alone probes its targets itself, before its first answer.
+func TestAloneNameServerProbesItsTargets(t *testing.T) {
+	var well atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !well.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	at, err := netip.ParseAddrPort(srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := map[string]string{
+		"zone": zoneText,
+		"shop.yaml": fmt.Sprintf(`hosts:
+  api.shop.example:
+    steer: pinned
+    ttl: 2s
+    fail: closed
+    targets:
+      a: {addresses: [127.0.0.1], probe: "http://{address}:%d/"}
+  www.shop.example:
+    steer: pinned
+    targets:
+      a: {addresses: [127.0.0.1], probe: "http://{address}:%d/"}
+      b: {addresses: [198.18.0.2]}
+`, at.Port(), at.Port()),
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ready := make(chan []string, 1)
+	d, err := NewStandaloneDNS(StandaloneDNS{
+		Zones: []string{"shop.example=" + filepath.Join(dir, "zone")}, Sites: []string{filepath.Join(dir, "shop.yaml")},
+		Listen: []string{"127.0.0.1:0"}, Ready: func(addrs []string) { ready <- addrs },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, d.Run)
+	var addr string
+	select {
+	case addrs := <-ready:
+		addr = addrs[0]
+	case <-time.After(limit):
+		t.Fatal("it is not ready")
+	}
+	ask := func(name string) *dns.Msg {
+		m, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	first := func(name string) string {
+		if m := ask(name); len(m.Answer) > 0 {
+			return m.Answer[0].(*dns.A).A.String()
+		}
+		return ""
+	}
+	if got := first("www.shop.example."); got != "198.18.0.2" {
+		t.Errorf("the first answer is %s, want the target that is not dead", got)
+	}
+	closed := ask("api.shop.example.")
+	if len(closed.Answer) != 0 || closed.Rcode != dns.RcodeSuccess || len(closed.Ns) != 1 || closed.Ns[0].Header().Ttl != 2 {
+		t.Errorf("fail: closed with everything down: %v; want NODATA for the host's 2 s", closed)
+	}
+	well.Store(true)
+	// The hold-down of 10 s is longer than a test should take: what matters is that both hosts have one opinion.
+	if got := first("www.shop.example."); got != "198.18.0.2" {
+		t.Errorf("within the hold-down %s answers", got)
 	}
 }

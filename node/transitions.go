@@ -1,6 +1,9 @@
 package node
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/topology"
@@ -26,6 +29,16 @@ func reportChanges(events *event.Ring, topo *topology.Topology, old, v *health.V
 				Kind: event.Health, Subject: "node/" + v.Self + "/" + string(s), State: is.State.String(), Cause: is.Cause.Text,
 				Detail: map[string]string{"was": was.State.String()},
 			})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.Targets)) {
+		if _, was := old.Targets[id]; !was {
+			events.Add(event.Event{Kind: event.Health, Subject: "target/" + id, State: health.Down.String(), Cause: v.Targets[id].Text})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(old.Targets)) {
+		if _, is := v.Targets[id]; !is {
+			events.Add(event.Event{Kind: event.Health, Subject: "target/" + id, State: health.Up.String()})
 		}
 	}
 }

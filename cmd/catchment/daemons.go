@@ -58,22 +58,23 @@ func hubFlag(cmd *cobra.Command, hub *string) {
 func (a *app) dnsd() *cobra.Command {
 	var f daemonFlags
 	var hub, list string
-	var zones, listen []string
+	var zones, sites, listen []string
 	cmd := &cobra.Command{
 		Use: "dnsd", Short: "Run the name server alone: as part of a node, or from flags", Args: cobra.NoArgs,
 		Example: `  catchment dnsd --node ams1 -c /etc/catchment --keys /etc/catchment/keys
-  catchment dnsd --zone shop.example=shop.zone --listen 127.0.0.1:5353`,
+  catchment dnsd --zone shop.example=shop.zone --listen 127.0.0.1:5353
+  catchment dnsd --zone-list zones.txt --site shop.yaml --mmdb geo.mmdb --listen 127.0.0.1:5353`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spareProcessor()
 			if len(zones) == 0 && list == "" {
-				if len(listen) > 0 {
-					return errors.New("--listen goes with --zone or --zone-list; a node's addresses are in its topology")
+				if len(listen)+len(sites) > 0 {
+					return errors.New("--listen and --site go with --zone or --zone-list; a node's are in its topology and sites")
 				}
 				return a.part(cmd, &f, hub, func(o node.Options) (daemon.Daemon, error) { return node.NewService(o, health.DNS) }, "dnsd")
 			}
 			return a.serve(cmd, &f, "dnsd", func(p *daemon.Process) (daemon.Daemon, error) {
 				return node.NewStandaloneDNS(node.StandaloneDNS{
-					Zones: zones, ZoneList: list, Listen: listen, MMDB: f.mmdb, Dir: siteDir(cmd, a.dir), Logger: a.logger(&f), Ready: p.Ready,
+					Zones: zones, ZoneList: list, Sites: sites, Listen: listen, MMDB: f.mmdb, Dir: siteDir(cmd, a.dir), Logger: a.logger(&f), Ready: p.Ready,
 				})
 			})
 		},
@@ -81,6 +82,7 @@ func (a *app) dnsd() *cobra.Command {
 	cmd.Flags().StringVar(&f.node, "node", "", "the node's name (default: the host's name)")
 	cmd.Flags().StringArrayVar(&zones, "zone", nil, "serve a master file, as ORIGIN=FILE; may be repeated")
 	cmd.Flags().StringVar(&list, "zone-list", "", "file with a line ORIGIN FILE for each zone")
+	cmd.Flags().StringArrayVar(&sites, "site", nil, "steer the hosts of a site's file among targets of their own; may be repeated")
 	cmd.Flags().StringArrayVar(&listen, "listen", nil, "address to listen on, as 127.0.0.1:53; may be repeated")
 	hubFlag(cmd, &hub)
 	f.addNode(cmd)

@@ -169,6 +169,9 @@ func (a *app) printNode(st *node.Status) error {
 	if err := a.printDrains(st); err != nil {
 		return err
 	}
+	if err := a.printTargets(st); err != nil {
+		return err
+	}
 	if err := a.printNeighbors(st.BGP); err != nil {
 		return err
 	}
@@ -205,6 +208,23 @@ func (a *app) printDrains(st *node.Status) error {
 			until = who.Expires.Local().Format(time.DateTime)
 		}
 		t.Row(who.Target, name, step, since, fmt.Sprint(v.Progress.Requests), who.By, until, who.Why)
+	}
+	if t.Len() == 0 {
+		return nil
+	}
+	if err := a.print(t); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(a.out)
+	return err
+}
+
+// printTargets prints which addresses of sites' own targets are down; nothing if none is.
+func (a *app) printTargets(st *node.Status) error {
+	t := daemon.NewTable("TARGET DOWN", "FOR", "WHY")
+	for _, id := range slices.Sorted(maps.Keys(st.View.Targets)) {
+		why := st.View.Targets[id]
+		t.Row(id, forHowLong(st.Now, why.Since), why.Text)
 	}
 	if t.Len() == 0 {
 		return nil

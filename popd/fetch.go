@@ -241,12 +241,20 @@ func (s *Server) keep(a *ask, ans *answer, stamp uint64, body *mem.Fill) error {
 	})
 }
 
-// purgeTags are the surrogate keys of an answer as purges name them.
+// purgeTags are the surrogate keys of an answer as purges name them, and its groups as only its own origin may end them.
 func purgeTags(a *ask, h http.Header) []purge.Tag {
-	names := fresh.Tags(h)
-	tags := make([]purge.Tag, len(names))
-	for i, name := range names {
-		tags[i] = purge.KeyTag(a.site.Name, name)
+	tags := a.groupTags(fresh.Groups(h["Cache-Groups"]))
+	for _, name := range fresh.Tags(h) {
+		tags = append(tags, purge.KeyTag(a.site.Name, name))
+	}
+	return tags
+}
+
+// groupTags are cache groups within the origin of a's URL (RFC 9875 §2).
+func (a *ask) groupTags(groups []string) []purge.Tag {
+	tags := make([]purge.Tag, len(groups), len(groups)+8)
+	for i, g := range groups {
+		tags[i] = purge.KeyTag(a.site.Name, a.url.Scheme+"\x00"+a.url.Host+"\x00"+g)
 	}
 	return tags
 }

@@ -264,3 +264,18 @@ func TestOriginsFailureIsCoveredByAStaleAnswer(t *testing.T) {
 		})
 	}
 }
+
+// TestTrailersAreNotFields: what comes behind a body is dropped, and nothing in it can pass for a field of the header
+// (RFC 9110 §6.5.1).
+func TestTrailersAreNotFields(t *testing.T) {
+	w := newWorld(t, answer("unused"))
+	newRawOrigin(w, says("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTrailer: X-T, Set-Cookie\r\nTransfer-Encoding: chunked\r\n\r\n"+
+		"4\r\ngood\r\n0\r\nX-T: 1\r\nSet-Cookie: a=b\r\nCache-Control: no-store\r\n\r\n"))
+	w.shield()
+	for _, want := range []string{"fwd=uri-miss", "hit"} {
+		r := w.get("/")
+		if r.body != "good" || r.header.Get("X-T")+r.header.Get("Set-Cookie")+r.header.Get("Trailer") != "" || !strings.Contains(r.last(), want) {
+			t.Errorf("%q, %v; want %s", r.body, r.header, want)
+		}
+	}
+}

@@ -165,9 +165,13 @@ func (b *clientBody) Read(p []byte) (int, error) {
 }
 
 // invalidate drops what is stored, or on its way into the store, for the URL of an unsafe request and for those that its
-// answer names of the same origin: scheme, host and port (RFC 9111 §4.4).
+// answer names of the same origin: scheme, host and port (RFC 9111 §4.4). Its Cache-Group-Invalidation ends groups of that
+// origin (RFC 9875 §3).
 func (s *Server) invalidate(a *ask, h http.Header) {
 	s.forget(a.primary)
+	if groups := fresh.Groups(h["Cache-Group-Invalidation"]); len(groups) > 0 {
+		s.o.Purges.Purge(false, a.groupTags(groups)...)
+	}
 	base, err := url.Parse(a.url.String())
 	if err != nil {
 		return // a canonical URL can be read

@@ -6,12 +6,24 @@ import (
 	"strings"
 )
 
-// The bounds of Tags: of an answer's surrogate keys, those beyond are dropped. Cache-Groups alone may have 32 of 32
-// characters (RFC 9875 §2.1).
+// The bounds of Tags: of an answer's surrogate keys, those beyond are dropped. Cache-Groups alone may have 32.
 const (
 	MaxTags      = 128
 	maxTagLength = 1024 // bytes
 )
+
+// maxGroups is how many cache groups of one field count: as many as every cache must support (RFC 9875 §2).
+const maxGroups = 32
+
+// Groups reads Cache-Groups or Cache-Group-Invalidation: a list of strings (RFC 9875 §2 and §3). A broken field names no
+// group.
+func Groups(lines []string) []string {
+	groups, ok := ParseStrings(lines)
+	if !ok {
+		return nil
+	}
+	return groups[:min(len(groups), maxGroups)]
+}
 
 // Tags are an answer's surrogate keys, by which it can be purged: Surrogate-Key and xkey (words), Cache-Tag (a list) and
 // Cache-Groups (a list of strings, RFC 9875 §2), each once.
@@ -27,9 +39,7 @@ func Tags(h http.Header) []string {
 			all = append(all, strings.TrimSpace(tag))
 		}
 	}
-	if groups, ok := ParseStrings(h["Cache-Groups"]); ok {
-		all = append(all, groups...)
-	}
+	all = append(all, Groups(h["Cache-Groups"])...)
 	all = slices.DeleteFunc(all, func(tag string) bool { return tag == "" || len(tag) > maxTagLength })
 	slices.Sort(all)
 	all = slices.Compact(all)

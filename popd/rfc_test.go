@@ -65,7 +65,7 @@ func readSuite(t *testing.T) []rfcCase {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no suite: %v", err)
 	}
-	var all []rfcCase
+	all := readPage(t, "../docs/cache.md")
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {
@@ -86,6 +86,38 @@ func readSuite(t *testing.T) []rfcCase {
 				c.steps = append(c.steps, readStep(i+1, line))
 			}
 		}
+	}
+	return all
+}
+
+// readPage reads the examples of a page of the documentation, which are written in the same way.
+func readPage(t *testing.T, file string) []rfcCase {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []rfcCase
+	section, inside := "", false
+	for i, line := range strings.Split(string(text), "\n") {
+		switch marks, opens := strings.CutPrefix(line, "```cache case"); {
+		case opens:
+			all = append(all, newCase(file, fmt.Sprintf("cache.md %s, line %d", section, i+1)))
+			for m := range strings.FieldsSeq(marks) {
+				all[len(all)-1].marks[m] = true
+			}
+			inside = true
+		case strings.HasPrefix(line, "```"):
+			inside = false
+		case inside:
+			c := &all[len(all)-1]
+			c.steps = append(c.steps, readStep(i+1, line))
+		case strings.HasPrefix(line, "## "):
+			section = line[3:]
+		}
+	}
+	if len(all) < 10 {
+		t.Errorf("%s: %d examples; they are no longer read", file, len(all))
 	}
 	return all
 }

@@ -90,11 +90,11 @@ func TestCacheBlock(t *testing.T) {
 		t.Error("an empty vary is read as none: any field could make variants")
 	}
 	for text, want := range map[string]string{
-		"  key: {scheme: ftp}\n":         "ftp",
-		"  key: {keep_query: [\"a?b\"]}\n":   "a?b",
-		"  vary: [accept-*]\n":           "accept-*",
-		"  obey_clients: sometimes\n":    "sometimes",
-		"  key: {sort_query: by-name}\n": "by-name",
+		"  key: {scheme: ftp}\n":           "ftp",
+		"  key: {keep_query: [\"a?b\"]}\n": "a?b",
+		"  vary: [accept-*]\n":             "accept-*",
+		"  obey_clients: sometimes\n":      "sometimes",
+		"  key: {sort_query: by-name}\n":   "by-name",
 	} {
 		if _, err := site.Parse("sites/shop.yaml", []byte(head+text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want a mistake about %q", text, err, want)

@@ -231,7 +231,7 @@ func meaning(path, query string, dropped func(string) bool) string {
 		segments = []string{""}
 	}
 	params := map[string][]string{}
-	for _, pair := range strings.Split(strings.Join(atoms(query, "!$&'()*+,;=:@/?"), "\x00"), "&") {
+	for pair := range strings.SplitSeq(strings.Join(atoms(query, "!$&'()*+,;=:@/?"), "\x00"), "&") {
 		pair = strings.Trim(pair, "\x00")
 		if name, _, _ := strings.Cut(pair, "="); pair != "" && !dropped(strings.ReplaceAll(name, "\x00", "")) {
 			params[strings.Trim(name, "\x00")] = append(params[strings.Trim(name, "\x00")], pair)

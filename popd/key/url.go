@@ -103,9 +103,9 @@ func (u URL) LoosePath() string {
 	folder := strings.HasSuffix(path, "/")
 	for s := range strings.SplitSeq(path, "/") {
 		s, _, _ = strings.Cut(s, ";")
-		switch {
-		case s == "" || s == ".":
-		case s == "..":
+		switch s {
+		case "", ".":
+		case "..":
 			out = out[:max(0, len(out)-1)]
 		default:
 			out = append(out, s)

@@ -11,16 +11,16 @@ func NotModified(request, stored http.Header) bool {
 	if lines := request["If-None-Match"]; len(lines) > 0 {
 		return matchesTag(lines, stored.Get("Etag"))
 	}
-	since, err := http.ParseTime(request.Get("If-Modified-Since"))
-	if err != nil {
+	since, ok := ParseDate(request.Get("If-Modified-Since"))
+	if !ok {
 		return false
 	}
 	at := stored.Get("Last-Modified")
 	if at == "" {
 		at = stored.Get("Date") // RFC 9111 §4.3.2: it was not modified after it was made
 	}
-	modified, err := http.ParseTime(at)
-	return err == nil && !modified.After(since)
+	modified, ok := ParseDate(at)
+	return ok && !modified.After(since)
 }
 
 // matchesTag compares weakly (RFC 9110 §8.8.3.2).

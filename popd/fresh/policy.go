@@ -95,8 +95,8 @@ func lifetime(x Exchange, cc Directives) time.Duration {
 		if len(lines) != 1 {
 			return 0
 		}
-		at, err := http.ParseTime(lines[0])
-		if err != nil {
+		at, ok := ParseDate(lines[0])
+		if !ok {
 			return 0 // "0" above all means already expired (RFC 9111 §5.3)
 		}
 		return min(max(at.Sub(date), 0), maxDelta)
@@ -104,8 +104,8 @@ func lifetime(x Exchange, cc Directives) time.Duration {
 	if !heuristic[x.Status] && !cc.Has("public") {
 		return 0
 	}
-	modified, err := http.ParseTime(x.Response.Get("Last-Modified"))
-	if err != nil || !modified.Before(date) {
+	modified, ok := ParseDate(x.Response.Get("Last-Modified"))
+	if !ok || !modified.Before(date) {
 		return 0
 	}
 	return min(date.Sub(modified)/heuristicShare, heuristicMax)
@@ -113,7 +113,7 @@ func lifetime(x Exchange, cc Directives) time.Duration {
 
 // dateOf is the answer's Date, or when it came if it has none that can be read (RFC 9110 §6.6.1).
 func dateOf(x Exchange) time.Time {
-	if date, err := http.ParseTime(x.Response.Get("Date")); err == nil {
+	if date, ok := ParseDate(x.Response.Get("Date")); ok {
 		return date
 	}
 	return x.ResponseTime

@@ -47,15 +47,30 @@ func Variant(primary Key, names []string, h http.Header) Key {
 	sum := sha256.New()
 	sum.Write(primary[:])
 	for _, name := range names {
-		values := h[http.CanonicalHeaderKey(name)]
+		values := members(h[http.CanonicalHeaderKey(name)])
 		// A length before each value: no two lists of values can be written alike.
 		fmt.Fprintf(sum, "\x00%s\x00%d", name, len(values))
 		for _, v := range values {
-			v = strings.Join(strings.Fields(v), " ")
 			fmt.Fprintf(sum, "\x00%d\x00%s", len(v), v)
 		}
 	}
 	return Key(sum.Sum(nil))
+}
+
+// members are the members of a list-based field, without the whitespace around them: in one line or in several they mean
+// the same (RFC 9111 §4.1, RFC 9110 §5.3). A line with quotes, in which a comma may part nothing, is one member.
+func members(lines []string) []string {
+	var all []string
+	for _, line := range lines {
+		if strings.IndexByte(line, '"') >= 0 {
+			all = append(all, strings.Trim(line, " \t"))
+			continue
+		}
+		for m := range strings.SplitSeq(line, ",") {
+			all = append(all, strings.Join(strings.Fields(m), " "))
+		}
+	}
+	return all
 }
 
 // Normalise rewrites the two request fields that vary most without a difference in meaning, so that requests which

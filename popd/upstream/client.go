@@ -29,6 +29,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/key"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
@@ -266,7 +267,7 @@ func wellFormed(resp *http.Response) error {
 
 // dated gives an answer without a Date that can be read the time at which it came (RFC 9110 §6.6.1).
 func dated(h http.Header, now time.Time) {
-	if _, err := http.ParseTime(h.Get("Date")); err != nil {
+	if _, ok := fresh.ParseDate(h.Get("Date")); !ok {
 		h["Date"] = []string{now.UTC().Format(http.TimeFormat)}
 	}
 }

@@ -225,8 +225,8 @@ func TestSeekFetchesOnlyTheSlicesItNeeds(t *testing.T) {
 		t.Errorf("its last bytes: %d", len(r.body))
 	}
 	o.wantRanges(t, "bytes=5367660544-5368709119")
-	if r, err := w.do("HEAD", web, "/film"); err != nil || r.header.Get("Content-Length") != fmt.Sprint(int64(size)) || !strings.Contains(r.last(), "; hit") {
-		t.Errorf("HEAD: %v, %v", r, err)
+	if head, err := w.do("HEAD", web, "/film"); err != nil || head.header.Get("Content-Length") != fmt.Sprint(int64(size)) || !strings.Contains(head.last(), "; hit") {
+		t.Errorf("HEAD: %v, %v", head, err)
 	}
 	if r = w.get("/film", fmt.Sprintf("Range: bytes=%d-", int64(size))); r.status != 416 || r.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", int64(size)) {
 		t.Errorf("behind its end: %d, %q", r.status, r.header.Get("Content-Range"))

@@ -22,7 +22,7 @@ import (
 // The limits of a host.
 const (
 	maxPackets = 4096 // waiting at one socket; further ones are lost
-	maxBacklog = 128  // connections that nobody accepted yet
+	maxBacklog = 1024 // connections that nobody accepted yet
 	firstPort  = 32768
 )
 

@@ -127,7 +127,7 @@ func TestMultipartIsReadByOthers(t *testing.T) {
 				t.Fatalf("part %v: %q, %v, %v", r, got, p.Header, err)
 			}
 		}
-		if _, err := reader.NextPart(); err != io.EOF { //nolint:errorlint // the reader returns it bare
+		if _, err := reader.NextPart(); err != io.EOF {
 			t.Fatalf("after the last part: %v", err)
 		}
 	})

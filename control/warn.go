@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -119,6 +120,28 @@ func (w *warnings) zone(z *Zone) {
 	if known && len(addrs) > 0 {
 		w.sharedFate(z, addrs)
 	}
+	w.servers(z)
+}
+
+// servers warns of name servers that resolvers will not get to.
+func (w *warnings) servers(z *Zone) {
+	names := slices.Compact(slices.Sorted(slices.Values(z.facts.servers)))
+	if len(names) == 1 {
+		w.addf("%s: %s has one name server, %q; add a second one that does not share its fate (RFC 2182 §3.1)", z.File, z.Origin, names[0])
+	}
+	for _, ns := range names {
+		if z.facts.cnames[ns] {
+			w.addf("%s: name server %q is an alias; name the host that has the address (RFC 2181 §10.3)", z.File, ns)
+		}
+	}
+	for _, cut := range slices.Sorted(maps.Keys(z.facts.cuts)) {
+		for _, ns := range z.facts.cuts[cut] {
+			below := ns == cut || strings.HasSuffix(ns, "."+cut)
+			if below && len(z.facts.addrs[ns]) == 0 {
+				w.addf("%s: %q is delegated to %q, which nobody can find without an address here; add its A or AAAA record as glue", z.File, cut, ns)
+			}
+		}
+	}
 }
 
 func addressesOf(z *Zone, name string) []netip.Addr {
@@ -176,7 +199,7 @@ func (w *warnings) site(one *site.Site) {
 			w.addf("%s: host %q is a CNAME in %s; the steered answer takes its place", file, h.Name, z.File)
 		}
 		for name := h.Name + "."; name != z.Origin; {
-			if z.facts.cuts[name] {
+			if z.facts.cuts[name] != nil {
 				w.addf("%s: host %q lies below the delegation of %q in %s; the world asks others for it", file, h.Name, name, z.File)
 				break
 			}

@@ -16,7 +16,21 @@ func TestWarnings(t *testing.T) {
 		{"a sound configuration", "", "", "", nil},
 		{
 			"name servers that share their fate", ZonesFolder + "/shop.example", "@       NS    ns-ams\n", "",
-			[]string{"zones/shop.example: every name server of shop.example. lies in one anycast prefix (192.0.2.0/24, 2001:db8:53::/48); add one on a unicast address, so that a routing mistake cannot take all away"},
+			[]string{
+				"zones/shop.example: every name server of shop.example. lies in one anycast prefix (192.0.2.0/24, 2001:db8:53::/48); add one on a unicast address, so that a routing mistake cannot take all away",
+				`zones/shop.example: shop.example. has one name server, "ns1.shop.example."; add a second one that does not share its fate (RFC 2182 §3.1)`,
+			},
+		},
+		{
+			"name server that is an alias", ZonesFolder + "/shop.example", "@       NS    ns-ams\n", "@       NS    ns-ams\n@ NS ns7\nns7 CNAME ns-ams\n",
+			[]string{
+				`zones/shop.example: name server "ns7.shop.example." has no address; add an A or AAAA record`,
+				`zones/shop.example: name server "ns7.shop.example." is an alias; name the host that has the address (RFC 2181 §10.3)`,
+			},
+		},
+		{
+			"delegation without glue", ZonesFolder + "/shop.example", "@       NS    ns-ams\n", "@       NS    ns-ams\nsub NS ns.sub\nsub NS ns.other.example.\nsub NS ns1\nlow NS ns.low\nns.low A 198.51.100.1\n",
+			[]string{`zones/shop.example: "sub.shop.example." is delegated to "ns.sub.shop.example.", which nobody can find without an address here; add its A or AAAA record as glue`},
 		},
 		{
 			"a second name server elsewhere", ZonesFolder + "/shop.example", "@       NS    ns-ams\n", "@       NS    ns.other.example.\n", nil,

@@ -18,7 +18,7 @@ type zoneFacts struct {
 	servers []string                // apex NS targets, lower case, with final dot
 	addrs   map[string][]netip.Addr // addresses of every owner in the zone
 	cnames  map[string]bool
-	cuts    map[string]bool // owners of NS below the apex
+	cuts    map[string][]string // owners of NS below the apex, with the servers, as servers above
 }
 
 // originOf is the zone that a file in zones/ holds: the one that it is named after.
@@ -27,7 +27,7 @@ func originOf(base string) string { return dns.Fqdn(strings.ToLower(base)) }
 // readZone reads a master file as far as it must be right for a name server to load it.
 func readZone(doc *conf.Doc, origin string, text []byte) (Zone, bool) {
 	z := Zone{Origin: origin, File: doc.File(), Text: text}
-	z.facts = zoneFacts{addrs: map[string][]netip.Addr{}, cnames: map[string]bool{}, cuts: map[string]bool{}}
+	z.facts = zoneFacts{addrs: map[string][]netip.Addr{}, cnames: map[string]bool{}, cuts: map[string][]string{}}
 	if why := conf.HostFault(strings.TrimSuffix(origin, ".")); why != "" && strings.Contains(origin[:len(origin)-1], ".") {
 		doc.Fail(0, 0, fmt.Sprintf("the file's name %q %s", path.Base(doc.File()), why), "name it after its zone: zones/shop.example")
 		return z, false
@@ -45,7 +45,7 @@ func (z *Zone) note(rr dns.RR) {
 		if owner == z.Origin {
 			f.servers = append(f.servers, strings.ToLower(rr.Ns))
 		} else {
-			f.cuts[owner] = true
+			f.cuts[owner] = append(f.cuts[owner], strings.ToLower(rr.Ns))
 		}
 	case *dns.A:
 		f.addr(owner, rr.A)

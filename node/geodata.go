@@ -43,7 +43,7 @@ func stampOf(path string) (stamp, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return stamp{}, nil
 	case err != nil:
-		return stamp{}, fmt.Errorf("read geodata: %w", err)
+		return stamp{}, fmt.Errorf("look at a file: %w", err)
 	}
 	return stamp{info.Size(), info.ModTime()}, nil
 }

@@ -123,7 +123,7 @@ func TestParseSpeakerFlags(t *testing.T) {
 	}
 }
 
-func TestReadZones(t *testing.T) {
+func TestZonesOfANameServerAlone(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -145,16 +145,16 @@ func TestReadZones(t *testing.T) {
 		{"both", []string{"a.example=" + zone}, "b.example a.zone", "a.example. b.example."},
 		{"no file", []string{"a.example"}, "", "want ORIGIN=FILE"},
 		{"no origin", []string{"=" + zone}, "", "want ORIGIN=FILE"},
-		{"a missing file", []string{"a.example=" + dir + "/none"}, "", `read zone "a.example"`},
+		{"a missing file", []string{"a.example=" + dir + "/none"}, "", `read zone "a.example."`},
 		{"one word", nil, "b.example a.zone\nc.example\n", "list:2:"},
-		{"a missing file in a list", nil, "b.example none\n", "list:1:"},
+		{"a missing file in a list", nil, "b.example none\n", `read zone "b.example."`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			list := ""
 			if test.list != "" {
 				list = file("list", test.list)
 			}
-			zones, err := readZones(test.flags, list)
+			zones, err := (&zoneFiles{flags: test.flags, list: list}).open()
 			var got []string
 			for _, z := range zones {
 				got = append(got, z.Origin)
@@ -170,7 +170,7 @@ func TestReadZones(t *testing.T) {
 			}
 		})
 	}
-	if _, err := readZones(nil, dir+"/nowhere"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := (&zoneFiles{list: dir + "/nowhere"}).open(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a list that is missing: got %v", err)
 	}
 }
@@ -238,5 +238,49 @@ func TestSpeakerWithoutProbeAndLifelineAnnounces(t *testing.T) {
 	}
 	if rib, err := s.bgp.RIB(o.Announce[0]); err != nil || len(rib) != 0 {
 		t.Errorf("after the drain: %v, %v", rib, err)
+	}
+}
+
+// A name server alone follows its files: a changed zone is taken, a bad one is served from its last good copy.
+func TestNameServerAloneFollowsItsFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a.zone", zoneText)
+	write("b.zone", zoneText)
+	write("list", "a.example a.zone\nb.example b.zone\n")
+	made, err := NewStandaloneDNS(StandaloneDNS{ZoneList: filepath.Join(dir, "list"), Listen: []string{"127.0.0.1:0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := made.(*aloneDNS)
+	if _, changed := d.files.changed(); changed {
+		t.Error("nothing has changed, and it is said to")
+	}
+	text := func(i int) string { return string(d.zones[i].Text) }
+
+	write("a.zone", zoneText+"new A 192.0.2.9\n")
+	write("b.zone", "$TTL 300\n@ NS ns1\n") // no SOA
+	write("list", "a.example a.zone\nb.example b.zone\nc.example gone.zone\n")
+	if _, changed := d.files.changed(); !changed {
+		t.Fatal("a change is not seen")
+	}
+	d.reloadZones()
+	faults := d.ZoneFaults()
+	if len(d.zones) != 3 || !strings.Contains(text(0), "new A") || len(faults) != 2 || !faults[0].Kept || faults[1].Kept {
+		t.Errorf("%d zones, faults %+v", len(d.zones), faults)
+	}
+	if !errors.Is(faults[1].Err, os.ErrNotExist) {
+		t.Errorf("the missing file: %v", faults[1].Err)
+	}
+
+	write("list", "a.example\n")
+	d.reloadZones()
+	if len(d.zones) != 3 {
+		t.Error("a bad list took zones away")
 	}
 }

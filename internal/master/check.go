@@ -28,7 +28,7 @@ func (c *check) record(rr dns.RR, line int) {
 	c.records++
 	switch {
 	case h.Rrtype == dns.TypeSOA && h.Name != c.origin:
-		c.fail(line, fmt.Sprintf("the SOA is that of %q, but the file's name says %s", h.Name, c.origin),
+		c.fail(line, fmt.Sprintf("the SOA is that of %q, but this zone is %s", h.Name, c.origin),
 			fmt.Sprintf("give that zone a file of its own named %s, or mend $ORIGIN", strings.TrimSuffix(h.Name, ".")))
 		c.soa = true
 		return

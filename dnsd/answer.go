@@ -8,6 +8,8 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/catchment-net/catchment/dnsd/cookie"
+	"github.com/catchment-net/catchment/dnsd/rrl"
 	"github.com/catchment-net/catchment/dnsd/wire"
 )
 
@@ -27,31 +29,43 @@ type asker struct {
 
 // worker answers one packet after the other. It belongs to one goroutine.
 type worker struct {
-	s     *Server
-	count *counters
-	now   time.Time // of the packet or of the batch that it came in
-	q     wire.Query
-	lower [wire.MaxName]byte
-	st    steering
-	plain bool // never the fast path: what the tests hold it against
+	s      *Server
+	count  *counters
+	now    time.Time // of the packet or of the batch that it came in
+	q      wire.Query
+	lower  [wire.MaxName]byte
+	st     steering
+	tally  tally
+	server [cookie.ServerSize]byte // the cookie that the client gets, where he has one himself
+
+	unlogged int  // queries since one was written down
+	plain    bool // never the fast path: what the tests hold it against
 }
 
 func (s *Server) newWorker(c *counters) *worker {
 	return &worker{s: s, count: c, st: steering{server: s}}
 }
 
-// answer appends the answer to a packet to out, which it returns, or returns nil for what gets none. It reads the
-// configuration and the view once, so that one answer never mixes two of them.
+// one answers one packet and counts it, for readers that take no batches.
+func (w *worker) one(packet, out []byte, from asker) []byte {
+	out = w.answer(packet, out, from)
+	w.count.mu.Lock()
+	defer w.count.mu.Unlock()
+	w.count.add(&w.tally, w.now.UnixNano())
+	return out
+}
+
+// answer appends the answer to a packet to out, which it returns, or returns nil for what gets none. What there is to
+// count is in w.tally then. It reads the state once, so that one answer never mixes two of them.
 func (w *worker) answer(packet, out []byte, from asker) []byte {
-	q := &w.q
+	w.tally = tally{tcp: from.tcp}
+	q, s := &w.q, w.s
 	err := q.Parse(packet)
 	if errors.Is(err, wire.ErrDrop) {
-		w.count.dropped.Add(1)
 		return nil
 	}
 	var b *body
 	var scope uint8
-	s := w.s
 	switch {
 	case errors.Is(err, wire.ErrNotImpl):
 		b = s.notImplemented
@@ -70,14 +84,42 @@ func (w *worker) answer(packet, out []byte, from asker) []byte {
 	default:
 		b = s.refused
 	}
-	return w.write(out, b, scope, from)
+	if w.tally.cookie = w.bake(from); !w.tally.cookie && !from.tcp {
+		w.tally.verdict = s.limiter.Take(from.addr, b.key+uint64(b.kind), w.now)
+	}
+	switch {
+	case w.tally.verdict == rrl.Drop:
+		return nil
+	case w.tally.verdict == rrl.Truncate && q.EDNS.Cookie != nil:
+		b = s.badCookie // its sender can prove himself without TCP (RFC 7873 §5.2.3)
+	}
+	start := len(out)
+	out = w.write(out, b, scope, from)
+	w.tally.body = b
+	w.sample(b, scope, from, len(out)-start)
+	return out
+}
+
+// bake checks the client's cookie, and makes the server's that he gets. It reports whether his proved his address.
+func (w *worker) bake(from asker) (valid bool) {
+	c := w.q.EDNS.Cookie
+	if c == nil {
+		return false
+	}
+	now := uint32(w.now.Unix())
+	valid, renew := w.s.cookies.Check(c, from.addr, now)
+	if renew {
+		w.s.cookies.Make(&w.server, c[:cookie.ClientSize], from.addr, now)
+	} else {
+		copy(w.server[:], c[cookie.ClientSize:])
+	}
+	return valid
 }
 
 func (w *worker) answerInternet(from asker) (*body, uint8) {
 	s, q := w.s, &w.q
 	if from.anycast {
-		w.count.clients.Add(1)
-		w.count.last.Store(w.now.UnixNano())
+		w.tally.client = true
 	}
 	now := s.state.Load()
 	if now == nil {
@@ -103,7 +145,7 @@ func (w *worker) answerInternet(from asker) (*body, uint8) {
 		b, scope = w.fast(st, q.Type, name)
 	}
 	if b == nil {
-		w.count.slow.Add(1)
+		w.tally.slow = true
 		return w.slow(st, name)
 	}
 	if !st.client.IsValid() || !b.scoped {
@@ -157,14 +199,16 @@ func (w *worker) write(out []byte, b *body, scope uint8, from asker) []byte {
 	out = w.question(out)
 	asked := len(out)
 	out = b.appendTo(out, start, len(q.Name))
-	truncated := false
 	out = w.opt(out, b, scope, from)
-	if len(out)-start > w.limit(from.tcp) {
-		truncated = true
+	limit := w.limit(from.tcp)
+	if w.tally.verdict == rrl.Truncate && b.rcode != dns.RcodeBadCookie {
+		limit = 0
+	}
+	if len(out)-start > limit {
+		w.tally.truncated = true
 		out = w.opt(out[:asked], b, scope, from)
 	}
-	w.header(out[start:], b, truncated)
-	w.count.answered(from.tcp, b, truncated)
+	w.header(out[start:], b, w.tally.truncated)
 	return out
 }
 
@@ -230,13 +274,20 @@ func (w *worker) opt(out []byte, b *body, scope uint8, from asker) []byte {
 	if e.ECS.Present && b.rcode != dns.RcodeFormatError {
 		o.AddECS(&e.ECS, scope)
 	}
+	if e.Cookie != nil {
+		o.Add(dns.EDNS0COOKIE, e.Cookie[:cookie.ClientSize], w.server[:])
+	}
+	if e.Keepalive && from.tcp { // RFC 7828 §3.3.2: in units of 100 ms
+		idle := [2]byte{byte(IdleTimeout / (100 * time.Millisecond) >> 8), byte(IdleTimeout / (100 * time.Millisecond) & 0xff)}
+		o.Add(dns.EDNS0TCPKEEPALIVE, idle[:], nil)
+	}
 	return o.End()
 }
 
 // bodies are the answers that depend on no zone. They are made once.
 type bodies struct {
-	empty, refused, formError, notImplemented, badVersion, notAuth, failed, chaos, chaosEmpty *body
-	identity                                                                                  string
+	empty, refused, formError, notImplemented, badVersion, notAuth, badCookie, failed, chaos, chaosEmpty *body
+	identity                                                                                             string
 }
 
 func newBodies(identity string) bodies {
@@ -245,7 +296,8 @@ func newBodies(identity string) bodies {
 	return bodies{
 		empty: bare(dns.RcodeSuccess), refused: bare(dns.RcodeRefused), formError: bare(dns.RcodeFormatError),
 		notImplemented: bare(dns.RcodeNotImplemented), badVersion: bare(dns.RcodeBadVers), notAuth: bare(dns.RcodeNotAuth),
-		failed: bare(dns.RcodeServerFailure), chaosEmpty: &body{aa: true, kind: kindNoData}, chaos: chaosBody(txt), identity: identity,
+		badCookie: bare(dns.RcodeBadCookie),
+		failed:    bare(dns.RcodeServerFailure), chaosEmpty: &body{aa: true, kind: kindNoData}, chaos: chaosBody(txt), identity: identity,
 	}
 }
 

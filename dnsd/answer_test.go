@@ -121,7 +121,7 @@ func testServer(tb testing.TB) *Server {
 func answerOne(s *Server, packet []byte, from asker) []byte {
 	w := s.newWorker(s.tcp)
 	w.now = s.o.Now()
-	return w.answer(packet, nil, from)
+	return w.one(packet, nil, from)
 }
 
 // ask packs a query, has it answered and unpacks the answer.

@@ -188,6 +188,9 @@ func (b *batch) receive() (int, unix.Errno) {
 
 func (b *batch) answer(w *worker, n int, anycast bool) {
 	b.ready = 0
+	w.count.mu.Lock()
+	defer w.count.mu.Unlock()
+	now := w.now.UnixNano()
 	for i := range n {
 		addr, ok := peer(&b.peers[i])
 		if !ok {
@@ -196,6 +199,7 @@ func (b *batch) answer(w *worker, n int, anycast bool) {
 		}
 		to := b.answers[b.ready][:0]
 		out := w.answer(b.queries[i][:b.in[i].n], to, asker{addr: addr, anycast: anycast})
+		w.count.add(&w.tally, now)
 		if len(out) > 0 {
 			o := &b.out[b.ready]
 			b.outv[b.ready].Base = &out[0]

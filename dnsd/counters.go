@@ -1,9 +1,11 @@
 package dnsd
 
 import (
-	"sync/atomic"
+	"sync"
 
 	"github.com/miekg/dns"
+
+	"github.com/catchment-net/catchment/dnsd/rrl"
 )
 
 // The limits of labels in metrics.
@@ -36,33 +38,96 @@ func rcodeLabels() [countedRcodes]string {
 	}
 }
 
-// counters are what one reader of packets counts. Only it writes them, so that no two cores wait for one line of cache;
-// the metrics add all up when they are read.
-type counters struct {
-	queries   [transports][countedRcodes]atomic.Uint64
-	zones     [maxZoneLabels]atomic.Uint64
-	steered   [maxSteerLabels]atomic.Uint64
-	slow      atomic.Uint64 // answers that were made anew
-	dropped   atomic.Uint64
-	truncated atomic.Uint64
-	clients   atomic.Uint64 // queries on an anycast address
-	last      atomic.Int64  // the time of the latest of them in nanoseconds since 1970; 0: none yet
-	_         [64]byte      // keeps the next reader's counters out of our last line of cache
+// tally is what there is to count of one packet.
+type tally struct {
+	body      *body // what was answered; nil: nothing
+	tcp       bool
+	client    bool // it came to an anycast address
+	slow      bool // the answer was made anew
+	truncated bool
+	cookie    bool // it proved its sender's address
+	verdict   rrl.Verdict
 }
 
-func (c *counters) answered(tcp bool, b *body, truncated bool) {
+// counters are what one reader of packets, or the TCP connections of all, count. The lock is taken once for each batch of
+// packets, and by the metrics when they are read: no two readers wait for one line of cache.
+type counters struct {
+	mu sync.Mutex // guards totals
+	totals
+	_ [64]byte // keeps the next reader's counters out of our last line of cache
+}
+
+type totals struct {
+	queries   [transports][countedRcodes]uint64
+	zones     [maxZoneLabels]uint64
+	steered   [maxSteerLabels]uint64
+	limited   [3]uint64 // by rrl.Verdict
+	slow      uint64
+	dropped   uint64 // no queries
+	truncated uint64
+	cookies   uint64
+	clients   uint64
+	last      int64 // the time of the latest client's query in nanoseconds since 1970; 0: none yet
+}
+
+// add counts a packet that came at a time in nanoseconds since 1970. The lock must be held.
+func (c *totals) add(t *tally, now int64) {
+	if t.client {
+		c.clients++
+		c.last = now
+	}
+	if t.slow {
+		c.slow++
+	}
+	if t.cookie {
+		c.cookies++
+	}
+	if t.verdict != rrl.Send {
+		c.limited[t.verdict]++
+	}
+	b := t.body
+	if b == nil {
+		if t.verdict == rrl.Send {
+			c.dropped++
+		}
+		return
+	}
 	transport := 0
-	if tcp {
+	if t.tcp {
 		transport = 1
 	}
-	c.queries[transport][rcodeNumber(b.rcode)].Add(1)
-	if truncated {
-		c.truncated.Add(1)
+	c.queries[transport][rcodeNumber(b.rcode)]++
+	if t.truncated {
+		c.truncated++
 	}
 	if b.zone > 0 {
-		c.zones[b.zone-1].Add(1)
+		c.zones[b.zone-1]++
 	}
 	if b.chosen > 0 {
-		c.steered[b.chosen-1].Add(1)
+		c.steered[b.chosen-1]++
 	}
+}
+
+// merge adds another reader's totals.
+func (c *totals) merge(o *totals) {
+	for t := range o.queries {
+		for i, n := range o.queries[t] {
+			c.queries[t][i] += n
+		}
+	}
+	for i, n := range o.zones {
+		c.zones[i] += n
+	}
+	for i, n := range o.steered {
+		c.steered[i] += n
+	}
+	for i, n := range o.limited {
+		c.limited[i] += n
+	}
+	c.slow += o.slow
+	c.dropped += o.dropped
+	c.truncated += o.truncated
+	c.cookies += o.cookies
+	c.clients += o.clients
+	c.last = max(c.last, o.last)
 }

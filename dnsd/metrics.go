@@ -3,9 +3,10 @@ package dnsd
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/catchment-net/catchment/dnsd/rrl"
 )
 
 // metrics are a Server's. Labels come from the topology, the zones and fixed lists; clients cannot add any.
@@ -15,15 +16,18 @@ type metrics struct {
 	served  prometheus.Gauge
 	faulty  prometheus.Gauge
 
-	queries, zones, steered, slow, dropped, truncated *prometheus.Desc
+	queries, zones, steered, limited, forgotten, slow, dropped, truncated, cookies, unlogged *prometheus.Desc
 
-	mu     sync.Mutex // guards readers; the numbers have their own
-	all    []*counters
-	zoneNo numbers
-	popNo  numbers
+	limiter *rrl.Limiter
+	log     *queryLog
+	zoneNo  numbers
+	popNo   numbers
+
+	mu  sync.Mutex // guards all
+	all []*counters
 }
 
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, limiter *rrl.Limiter, log *queryLog) (*metrics, error) {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
@@ -41,11 +45,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		zones:   desc("dnsd_zone_queries_total", "Queries answered, by zone (other: zones beyond the first 999).", "zone"),
 		steered: desc("dnsd_steered_total",
 			"Steering decisions, by the POP chosen (anycast: the shared addresses, target: a customer's own, none: no address).", "to"),
+		limited:   desc("dnsd_rate_limited_total", "Answers that one network had too often: dropped, or truncated so that it asks over TCP.", "action"),
+		forgotten: desc("dnsd_rate_limit_forgotten_total", "Accounts of the rate limit that had to make room before they were empty: more networks and answers at once than it can hold."),
 		slow:      desc("dnsd_slow_queries_total", "Queries whose answers were made anew, since none was packed for them."),
 		dropped:   desc("dnsd_dropped_total", "Packets without an answer: no queries at all."),
 		truncated: desc("dnsd_truncated_total", "Answers too large for UDP, sent empty with TC."),
+		cookies:   desc("dnsd_cookie_queries_total", "Queries whose cookie proved their sender's address."),
+		unlogged:  desc("dnsd_query_log_dropped_total", "Sampled queries that the log had no room for."),
 
-		zoneNo: numbers{limit: maxZoneLabels}, popNo: numbers{limit: maxSteerLabels},
+		limiter: limiter, log: log, zoneNo: numbers{limit: maxZoneLabels}, popNo: numbers{limit: maxSteerLabels},
 	}
 	if r == nil {
 		return m, nil
@@ -67,48 +75,56 @@ func (m *metrics) newCounters() *counters {
 	return c
 }
 
-func (m *metrics) readers() []*counters {
+// total adds all readers up.
+func (m *metrics) total() *totals {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.all[:len(m.all):len(m.all)]
-}
-
-func (m *metrics) sum(of func(*counters) *atomic.Uint64) uint64 {
-	var n uint64
-	for _, c := range m.readers() {
-		n += of(c).Load()
+	all := m.all[:len(m.all):len(m.all)]
+	m.mu.Unlock()
+	sum := &totals{}
+	for _, c := range all {
+		c.mu.Lock()
+		sum.merge(&c.totals)
+		c.mu.Unlock()
 	}
-	return n
+	return sum
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.queries, m.zones, m.steered, m.slow, m.dropped, m.truncated} {
+	for _, d := range []*prometheus.Desc{
+		m.queries, m.zones, m.steered, m.limited, m.forgotten, m.slow, m.dropped, m.truncated, m.cookies, m.unlogged,
+	} {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. Counts of names that are 0 are left out.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	send := func(d *prometheus.Desc, of func(*counters) *atomic.Uint64, always bool, labels ...string) {
-		if n := m.sum(of); n > 0 || always {
+	sum := m.total()
+	send := func(d *prometheus.Desc, n uint64, labels ...string) {
+		if n > 0 || len(labels) == 0 {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 		}
 	}
 	for t, transport := range [transports]string{"udp", "tcp"} {
 		for i, rcode := range rcodeLabels() {
-			send(m.queries, func(c *counters) *atomic.Uint64 { return &c.queries[t][i] }, false, transport, rcode)
+			send(m.queries, sum.queries[t][i], transport, rcode)
 		}
 	}
 	for i, name := range m.zoneNo.names() {
-		send(m.zones, func(c *counters) *atomic.Uint64 { return &c.zones[i] }, false, name)
+		send(m.zones, sum.zones[i], name)
 	}
 	for i, name := range m.popNo.names() {
-		send(m.steered, func(c *counters) *atomic.Uint64 { return &c.steered[i] }, false, name)
+		send(m.steered, sum.steered[i], name)
 	}
-	send(m.slow, func(c *counters) *atomic.Uint64 { return &c.slow }, true)
-	send(m.dropped, func(c *counters) *atomic.Uint64 { return &c.dropped }, true)
-	send(m.truncated, func(c *counters) *atomic.Uint64 { return &c.truncated }, true)
+	send(m.limited, sum.limited[rrl.Drop], "drop")
+	send(m.limited, sum.limited[rrl.Truncate], "truncate")
+	send(m.forgotten, m.limiter.Forgotten())
+	send(m.slow, sum.slow)
+	send(m.dropped, sum.dropped)
+	send(m.truncated, sum.truncated)
+	send(m.cookies, sum.cookies)
+	send(m.unlogged, m.log.lost())
 }
 
 // numbers gives names small numbers from 1 on, which index counters. Beyond the limit all names share the last, "other".
@@ -145,4 +161,14 @@ func (n *numbers) names() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.list[:len(n.list):len(n.list)]
+}
+
+// name is the name with a number, "" for 0.
+func (n *numbers) name(number int) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if number < 1 || number > len(n.list) {
+		return ""
+	}
+	return n.list[number-1]
 }

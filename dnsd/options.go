@@ -1,6 +1,7 @@
 package dnsd
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/catchment-net/catchment/dnsd/cookie"
+	"github.com/catchment-net/catchment/dnsd/rrl"
 	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
@@ -45,6 +48,13 @@ type Options struct {
 	// Networks that cannot share an address among sockets (those of labs) have one in any case.
 	Readers int
 
+	// Cookies are the secrets of server cookies (RFC 9018); all nodes behind one address must have the same. Nil: one is
+	// made up, which is right for a single server.
+	Cookies *cookie.Secrets
+	// RateLimit bounds how often one network gets one answer over UDP; clients with a good cookie are exempt.
+	RateLimit rrl.Options
+	QueryLog  QueryLog
+
 	Logger     *slog.Logger          // nil discards
 	Events     *event.Ring           // nil: nobody listens
 	Registerer prometheus.Registerer // nil: metrics are kept but not exported
@@ -63,6 +73,16 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Readers <= 0 {
 		o.Readers = runtime.NumCPU()
+	}
+	if o.Cookies == nil {
+		secret := make([]byte, cookie.SecretSize)
+		if _, err := rand.Read(secret); err != nil {
+			return o, fmt.Errorf("dnsd: make a cookie secret: %w", err)
+		}
+		var err error
+		if o.Cookies, err = cookie.New(secret); err != nil {
+			return o, err
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -90,6 +90,9 @@ func (s *Server) serve(ctx context.Context, sockets []*socket, real []string) er
 			}
 		})
 	}
+	if s.log != nil {
+		all.Go(func() { s.log.run(ctx, s.metrics.popNo.name) })
+	}
 	for _, k := range sockets {
 		for _, c := range k.udp {
 			run(func() error { return s.serveSocket(ctx, k, c) })

@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/catchment-net/catchment/dnsd/cookie"
+	"github.com/catchment-net/catchment/dnsd/rrl"
 	"github.com/catchment-net/catchment/dnsd/steer"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
@@ -29,6 +31,9 @@ type Server struct {
 	metrics *metrics
 	state   atomic.Pointer[state] // nil before the first Apply
 	tcp     *counters             // of all connections
+	cookies *cookie.Secrets
+	limiter *rrl.Limiter
+	log     *queryLog
 	bodies
 
 	mu      sync.Mutex   // guards the following and the stores to state
@@ -49,11 +54,21 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(o.Registerer)
+	limiter, err := rrl.New(o.RateLimit, o.Now())
+	if err != nil {
+		return nil, fmt.Errorf("dnsd: %w", err)
+	}
+	log, err := newQueryLog(o.QueryLog)
+	if err != nil {
+		return nil, fmt.Errorf("dnsd: %w", err)
+	}
+	m, err := newMetrics(o.Registerer, limiter, log)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{o: o, metrics: m, tcp: m.newCounters(), bodies: newBodies(identity(o.POP, o.Node))}, nil
+	return &Server{
+		o: o, metrics: m, tcp: m.newCounters(), bodies: newBodies(identity(o.POP, o.Node)), cookies: o.Cookies, limiter: limiter, log: log,
+	}, nil
 }
 
 // Apply replaces the whole configuration, or, with an error that names every bad host, nothing. A zone that cannot be
@@ -131,10 +146,7 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // LastRequest is when a client last asked on an anycast address; health probes (class CH) do not count. Zero: never.
 func (s *Server) LastRequest() time.Time {
-	last := int64(0)
-	for _, c := range s.metrics.readers() {
-		last = max(last, c.last.Load())
-	}
+	last := s.metrics.total().last
 	if last == 0 {
 		return time.Time{}
 	}
@@ -142,9 +154,7 @@ func (s *Server) LastRequest() time.Time {
 }
 
 // Requests is how often clients have asked on an anycast address, counted as for LastRequest.
-func (s *Server) Requests() uint64 {
-	return s.metrics.sum(func(c *counters) *atomic.Uint64 { return &c.clients })
-}
+func (s *Server) Requests() uint64 { return s.metrics.total().clients }
 
 // identity is "POP/NODE", or as much of it as we have.
 func identity(pop, node string) string {

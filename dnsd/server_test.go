@@ -254,7 +254,7 @@ func TestTCPPipelining(t *testing.T) {
 // A full table makes room by closing the connection that asked least recently.
 func TestConnectionsHaveALimit(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m, err := newMetrics(reg)
+	m, err := newMetrics(reg, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

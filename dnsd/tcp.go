@@ -59,7 +59,7 @@ func (s *Server) serveConn(t *tcpConn, from asker) {
 		}
 		w.now = s.o.Now()
 		t.used.Store(w.now.UnixNano())
-		if answer = w.answer(packet, answer[:0], from); answer == nil { // no query at all: there is no sense in going on
+		if answer = w.one(packet, answer[:0], from); answer == nil { // no query at all: there is no sense in going on
 			break
 		}
 		if t.SetWriteDeadline(time.Now().Add(WriteTimeout)) != nil || writeFramed(out, answer) != nil {

@@ -43,7 +43,7 @@ func (s *Server) serveUDP(ctx context.Context, k *socket, c net.PacketConn) erro
 			continue
 		}
 		w.now = s.o.Now()
-		if answer := w.answer(buf[:n], out, asker{addr: from, anycast: k.anycast}); answer != nil {
+		if answer := w.one(buf[:n], out, asker{addr: from, anycast: k.anycast}); answer != nil {
 			if err := write(answer); err != nil && ctx.Err() == nil {
 				s.o.Logger.Debug("udp write failed", "address", k.addr, "client", from, "error", err)
 			}

@@ -148,8 +148,12 @@ func (d *webDaemon) Apply(snap *control.Snapshot) error {
 }
 
 func newDNS(o *Options, self *topology.Node, ready func(health.Service, []string)) (*dnsDaemon, error) {
+	cookies, err := cookieSecrets(o.Keys)
+	if err != nil {
+		return nil, err
+	}
 	srv, err := dnsd.New(dnsd.Options{
-		Node: self.Name, POP: self.POP.Name, Net: o.Net, Logger: o.Logger, Events: o.Events, Registerer: o.Registry,
+		Node: self.Name, POP: self.POP.Name, Net: o.Net, Cookies: cookies, Logger: o.Logger, Events: o.Events, Registerer: o.Registry,
 		Ready: func(addrs []string) { ready(health.DNS, addrs) },
 	})
 	if err != nil {

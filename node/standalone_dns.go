@@ -9,6 +9,8 @@ import (
 
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/dnsd"
+	"github.com/catchment-net/catchment/dnsd/cookie"
+	"github.com/catchment-net/catchment/dnsd/rrl"
 	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/internal/conf"
 	process "github.com/catchment-net/catchment/internal/daemon"
@@ -27,6 +29,11 @@ type StandaloneDNS struct {
 	Dir      string   // a configuration whose sites are steered; empty for none
 	Logger   *slog.Logger
 	Ready    func([]string)
+
+	RateLimit     int    // equal answers a second to one network; 0: rrl.DefaultRate, below 0: no limit
+	CookieSecrets string // file of the secrets of server cookies; empty: one is made up
+	QueryLog      string // file to append a line for each sampled query to; empty: no log
+	LogEvery      int    // one query of so many is written there; 0: all
 }
 
 // NewStandaloneDNS reads the zones and wires the server; it opens nothing.
@@ -53,7 +60,14 @@ func NewStandaloneDNS(o StandaloneDNS) (process.Daemon, error) {
 		return nil, err
 	}
 	snap.Sites = append(snap.Sites, own...)
-	srv, err := dnsd.New(dnsd.Options{Node: "dnsd", Listen: o.Listen, Logger: o.Logger, Ready: o.Ready})
+	options := dnsd.Options{Node: "dnsd", Listen: o.Listen, Logger: o.Logger, Ready: o.Ready, RateLimit: rrl.Options{Rate: o.RateLimit}}
+	if options.Cookies, err = readCookieSecrets(o.CookieSecrets); err != nil {
+		return nil, err
+	}
+	if options.QueryLog, err = openQueryLog(o.QueryLog, o.LogEvery); err != nil {
+		return nil, err
+	}
+	srv, err := dnsd.New(options)
 	if err != nil {
 		return nil, err
 	}
@@ -87,4 +101,28 @@ func readSites(files []string) (list []*site.Site, err error) {
 		list = append(list, s)
 	}
 	return list, conf.Join(errs...)
+}
+
+// readCookieSecrets reads a file of secrets; without one there are none.
+func readCookieSecrets(file string) (*cookie.Secrets, error) {
+	if file == "" {
+		return nil, nil //nolint:nilnil // dnsd makes one up
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read cookie secrets: %w", err)
+	}
+	return cookie.Parse(file, text)
+}
+
+// openQueryLog opens the file of a query log for as long as the process lives.
+func openQueryLog(file string, every int) (dnsd.QueryLog, error) {
+	if file == "" {
+		return dnsd.QueryLog{}, nil
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return dnsd.QueryLog{}, fmt.Errorf("open query log: %w", err)
+	}
+	return dnsd.QueryLog{Writer: f, Every: every}, nil
 }

@@ -25,9 +25,7 @@ func ours(name, binary string, w *world, dir string) (*server, error) {
 		}
 	}
 	for file, text := range map[string]string{
-		"sites/bench.yaml":                         site.String(),
-		"zones/" + strings.TrimSuffix(origin, "."): read(w.zone),
-		"topology.yaml":                            "asn: 64500\nanycast:\n  prefixes: [192.0.2.0/24]\n  dns: [192.0.2.53]\npops:\n  ams: {at: AMS, unicast: [203.0.113.0/28]}\n",
+		"bench.yaml":                         site.String(),
 	} {
 		path := filepath.Join(config, file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // nothing secret
@@ -44,8 +42,8 @@ func ours(name, binary string, w *world, dir string) (*server, error) {
 	return &server{
 		name: name, can: ability{geo: true, ecs: true}, addr: addr,
 		command: []string{
-			binary, "dnsd", "--zone", strings.TrimSuffix(origin, ".") + "=" + w.zone, "--mmdb", w.mmdb, "-c", config,
-			"--listen", addr.String(), "--state", filepath.Join(dir, "state"),
+			binary, "dnsd", "--zone", strings.TrimSuffix(origin, ".") + "=" + w.zone, "--mmdb", w.mmdb, "--site", filepath.Join(config, "bench.yaml"),
+			"--listen", addr.String(), "--rate-limit", "1000000", "--state", filepath.Join(dir, "state"),
 		},
 	}, nil
 }

@@ -57,8 +57,8 @@ func hubFlag(cmd *cobra.Command, hub *string) {
 
 func (a *app) dnsd() *cobra.Command {
 	var f daemonFlags
-	var hub, list string
-	var zones, sites, listen []string
+	var hub string
+	var alone node.StandaloneDNS
 	cmd := &cobra.Command{
 		Use: "dnsd", Short: "Run the name server alone: as part of a node, or from flags", Args: cobra.NoArgs,
 		Example: `  catchment dnsd --node ams1 -c /etc/catchment --keys /etc/catchment/keys
@@ -66,24 +66,28 @@ func (a *app) dnsd() *cobra.Command {
   catchment dnsd --zone-list zones.txt --site shop.yaml --mmdb geo.mmdb --listen 127.0.0.1:5353`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spareProcessor()
-			if len(zones) == 0 && list == "" {
-				if len(listen)+len(sites) > 0 {
+			if len(alone.Zones) == 0 && alone.ZoneList == "" {
+				if len(alone.Listen)+len(alone.Sites) > 0 {
 					return errors.New("--listen and --site go with --zone or --zone-list; a node's are in its topology and sites")
 				}
 				return a.part(cmd, &f, hub, func(o node.Options) (daemon.Daemon, error) { return node.NewService(o, health.DNS) }, "dnsd")
 			}
 			return a.serve(cmd, &f, "dnsd", func(p *daemon.Process) (daemon.Daemon, error) {
-				return node.NewStandaloneDNS(node.StandaloneDNS{
-					Zones: zones, ZoneList: list, Sites: sites, Listen: listen, MMDB: f.mmdb, Dir: siteDir(cmd, a.dir), Logger: a.logger(&f), Ready: p.Ready,
-				})
+				alone.MMDB, alone.Dir, alone.Logger, alone.Ready = f.mmdb, siteDir(cmd, a.dir), a.logger(&f), p.Ready
+				return node.NewStandaloneDNS(alone)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&f.node, "node", "", "the node's name (default: the host's name)")
-	cmd.Flags().StringArrayVar(&zones, "zone", nil, "serve a master file, as ORIGIN=FILE; may be repeated")
-	cmd.Flags().StringVar(&list, "zone-list", "", "file with a line ORIGIN FILE for each zone")
-	cmd.Flags().StringArrayVar(&sites, "site", nil, "steer the hosts of a site's file among targets of their own; may be repeated")
-	cmd.Flags().StringArrayVar(&listen, "listen", nil, "address to listen on, as 127.0.0.1:53; may be repeated")
+	fl := cmd.Flags()
+	fl.StringVar(&f.node, "node", "", "the node's name (default: the host's name)")
+	fl.StringArrayVar(&alone.Zones, "zone", nil, "serve a master file, as ORIGIN=FILE; may be repeated")
+	fl.StringVar(&alone.ZoneList, "zone-list", "", "file with a line ORIGIN FILE for each zone")
+	fl.StringArrayVar(&alone.Sites, "site", nil, "steer the hosts of a site's file among targets of their own; may be repeated")
+	fl.StringArrayVar(&alone.Listen, "listen", nil, "address to listen on, as 127.0.0.1:53; may be repeated")
+	fl.IntVar(&alone.RateLimit, "rate-limit", 0, "equal answers a second over UDP to one network (default 500; -1 for no limit)")
+	fl.StringVar(&alone.CookieSecrets, "cookie-secrets", "", "file of the secrets of DNS cookies, the newest first; all servers of an address share it")
+	fl.StringVar(&alone.QueryLog, "query-log", "", "file to append a JSON object a line to for each sampled query")
+	fl.IntVar(&alone.LogEvery, "query-log-every", 1000, "write down one query of so many")
 	hubFlag(cmd, &hub)
 	f.addNode(cmd)
 	f.addMMDB(cmd)

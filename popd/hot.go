@@ -69,14 +69,15 @@ func (h *hot) Answer(q *h1.Head, a *h1.Answer) bool {
 	if !e.OK() {
 		return false
 	}
-	now := s.now()
+	at := s.o.Now()
+	now := fresh.At(s.start, at)
 	_, sliced := e.Slices()
 	if vary.unknown || sliced || e.use(now, fresh.Wish{}) != fresh.Fresh || !h.write(q, a, e.View, e.Policy(), now) {
 		e.Release()
 		return false
 	}
 	st.View, a.Pinned = e.View, true
-	h.count(q, e.View, len(a.Body) > 0)
+	h.count(at, e.View, len(a.Body) > 0)
 	return true
 }
 
@@ -219,9 +220,9 @@ func oneTag(b []byte) (tag []byte, ok bool) {
 }
 
 // count notes the request as the handler does.
-func (h *hot) count(q *h1.Head, e mem.View, body bool) {
+func (h *hot) count(at time.Time, e mem.View, body bool) {
 	s := h.s
-	now := s.o.Now().UnixNano()
+	now := at.UnixNano()
 	s.last.Store(now)
 	if h.anycast {
 		s.lastAny.Store(now)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -119,6 +120,9 @@ func (c *conn) more() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 		c.mark(idle)
+		// Under load the next request is here by the time the others have had their turn: that saves a read in vain, and
+		// the way through the poller. Without load it costs a tenth of a microsecond.
+		runtime.Gosched()
 		return c.fill()
 	}
 	if phase(c.state.Load()>>phaseShift) != inHeader {

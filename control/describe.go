@@ -217,6 +217,9 @@ func (d describer) site(s *site.Site) {
 	for _, o := range s.Origins {
 		d.line(1, "- %s", originText(o))
 	}
+	if s.TLS.On() {
+		d.line(0, "tls: {certificate: %s, key: %s}", s.TLS.Certificate, secret(s.TLS.Key))
+	}
 	d.line(0, "cache:")
 	d.line(1, "key: %s", keyText(s.Cache.Key))
 	d.line(1, "stale: {if_error: %s, while_revalidate: %s}", conf.Span(s.Cache.Stale.IfError), conf.Span(s.Cache.Stale.WhileRevalidate))

@@ -196,6 +196,7 @@ func cachesOf(s *Snapshot) map[string]string {
 			rules = append(rules, ruleText(r))
 		}
 		facts[subject+" origin"] = strings.Join(origins, ", ")
+		facts[subject+" tls"] = one.TLS.String()
 		facts[subject+" key"] = keyText(one.Cache.Key)
 		facts[subject+" vary"] = varyText(one.Cache)
 		facts[subject+" obey_clients"] = strconv.FormatBool(one.Cache.ObeyClients)

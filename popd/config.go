@@ -48,7 +48,7 @@ func newConfig(o Options, c Config) (*config, error) {
 			return nil, err
 		}
 	}
-	n.listens = listening(o, c.Topology, n.node)
+	n.listens = listening(o, c.Topology, n.node, slices.ContainsFunc(c.Sites, func(s *site.Site) bool { return s.TLS.On() }))
 	return n, n.digest()
 }
 
@@ -104,4 +104,11 @@ func (c *config) site(hostHeader string) (s *site.Site, host string) {
 		return c.any, full
 	}
 	return nil, ""
+}
+
+// isNamed reports whether a site may answer on a connection whose client named server in its TLS hello (SNI): its own
+// host, or none. Two customers' sites share no connection, whatever a certificate covers: 421 sends the client to another
+// one (RFC 9110 §15.5.20).
+func (c *config) isNamed(server string, st *site.Site) bool {
+	return server == "" || c.hosts[strings.ToLower(strings.TrimSuffix(server, "."))] == st
 }

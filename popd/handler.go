@@ -73,7 +73,7 @@ func (s *Server) count() func() {
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *config, internal bool) {
 	st, host := c.site(r.Host)
 	switch {
-	case st == nil:
+	case st == nil, !internal && r.TLS != nil && !c.isNamed(r.TLS.ServerName, st):
 		s.refuse(w, http.StatusMisdirectedRequest, "misdirected", fmt.Sprintf("no site here has the host %q", r.Host))
 		return
 	case r.Method == http.MethodConnect, r.Method == http.MethodTrace, r.URL.Path == "*":

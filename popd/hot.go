@@ -52,7 +52,7 @@ func (h *hot) Answer(q *h1.Head, a *h1.Answer) bool {
 		a.Pin = st
 	}
 	c := s.config.Load()
-	if !st.find(c, q.Host) || st.site.Cache.ObeyClients && (q.Has(h1.CacheControl) || q.Has(h1.Pragma)) {
+	if !st.find(c, q) || st.site.Cache.ObeyClients && (q.Has(h1.CacheControl) || q.Has(h1.Pragma)) {
 		return false
 	}
 	scheme := "http"
@@ -87,15 +87,17 @@ func coldFields(q *h1.Head) bool {
 }
 
 // find has site and host of a Host field ready; most connections ask for one host alone.
-func (st *hotState) find(c *config, host []byte) bool {
-	if st.config == c && bytes.Equal(st.asked, host) {
+func (st *hotState) find(c *config, q *h1.Head) bool {
+	if st.config == c && bytes.Equal(st.asked, q.Host) {
 		return st.site != nil
 	}
-	if c == nil || len(host) > maxHotHost {
+	if c == nil || len(q.Host) > maxHotHost {
 		return false
 	}
-	st.config, st.asked = c, append(st.asked[:0], host...)
-	st.site, st.host = c.site(string(host))
+	st.config, st.asked = c, append(st.asked[:0], q.Host...)
+	if st.site, st.host = c.site(string(q.Host)); q.HTTPS && !c.isNamed(q.ServerName, st.site) {
+		st.site = nil // the handler says so
+	}
 	return st.site != nil
 }
 

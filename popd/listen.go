@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
 
+	"github.com/catchment-net/catchment/popd/h1"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -20,36 +22,35 @@ type internalKey struct{}
 
 // addresses are where one configuration listens, as "IP:port".
 type addresses struct {
-	public, internal []string
-	own              []netip.Addr // the node's unicast addresses
+	public, secure, internal []string
+	own                      []netip.Addr // the node's unicast addresses
 }
 
 func (a addresses) equal(b addresses) bool {
-	return slices.Equal(a.public, b.public) && slices.Equal(a.internal, b.internal)
+	return slices.Equal(a.public, b.public) && slices.Equal(a.secure, b.secure) && slices.Equal(a.internal, b.internal)
 }
 
 // String is for messages.
-func (a addresses) String() string { return fmt.Sprint(append(slices.Clone(a.public), a.internal...)) }
+func (a addresses) String() string { return fmt.Sprint(slices.Concat(a.public, a.secure, a.internal)) }
 
-// isAnycast reports whether l, one of the listeners opened for a.public in order, serves a shared address.
-func (a addresses) isAnycast(public []net.Listener, l net.Listener) bool {
-	i := slices.Index(public, l)
-	if i < 0 {
-		return false
-	}
-	ap, err := netip.ParseAddrPort(a.public[i])
-	return err != nil || !ourAddrs(a.own)[ap.Addr()]
+// isAnycast reports whether addr, one of public or secure, is a shared address.
+func (a addresses) isAnycast(addr string) bool {
+	ap, err := netip.ParseAddrPort(addr)
+	return err != nil || !slices.Contains(a.own, ap.Addr())
 }
 
 // listening derives where the node listens; what Options name wins.
-func listening(o Options, t *topology.Topology, n *topology.Node) addresses {
-	a := addresses{public: o.Public, internal: o.Internal}
+func listening(o Options, t *topology.Topology, n *topology.Node, secure bool) addresses {
+	a := addresses{public: o.Public, secure: o.Secure, internal: o.Internal}
 	if n == nil {
 		return a
 	}
 	a.own = n.Addrs
 	if a.public == nil {
 		a.public = append(join(n.Addrs, topology.PortHTTP), join(t.Anycast.Web, topology.PortHTTP)...)
+	}
+	if a.secure == nil && secure {
+		a.secure = append(join(n.Addrs, topology.PortHTTPS), join(t.Anycast.Web, topology.PortHTTPS)...)
 	}
 	if a.internal == nil {
 		a.internal = join(n.Addrs, topology.PortInternal)
@@ -65,37 +66,65 @@ func join(addrs []netip.Addr, port int) []string {
 	return all
 }
 
+// socket is a listener with what is served on it.
+type socket struct {
+	net.Listener
+	addr string // as it was asked for
+	kind socketKind
+}
+
+type socketKind uint8
+
+const (
+	publicSocket socketKind = iota
+	secureSocket
+	internalSocket
+)
+
 // listen opens all addresses or none.
-func (s *Server) listen(ctx context.Context, a addresses) (public, internal []net.Listener, err error) {
+func (s *Server) listen(ctx context.Context, a addresses) (all []socket, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range append(public, internal...) {
+			for _, l := range all {
 				_ = l.Close() // nothing was served on it yet
 			}
 		}
 	}()
-	open := func(addr string) (net.Listener, error) {
-		l, err := s.o.Net.Listen(ctx, "tcp", addr)
-		if err != nil {
-			return nil, fmt.Errorf("listen for HTTP on %q: %w", addr, err)
+	for kind, addrs := range [][]string{publicSocket: a.public, secureSocket: a.secure, internalSocket: a.internal} {
+		for _, addr := range addrs {
+			l, err := s.o.Net.Listen(ctx, "tcp", addr)
+			if err != nil {
+				return all, fmt.Errorf("listen for HTTP on %q: %w", addr, err)
+			}
+			all = append(all, socket{l, addr, socketKind(kind)})
 		}
-		return l, nil
 	}
-	for _, addr := range a.public {
-		l, err := open(addr)
-		if err != nil {
-			return public, internal, err
+	return all, nil
+}
+
+// bindings say what is served where.
+func (s *Server) bindings(a addresses, all []socket) []h1.Binding {
+	list := make([]h1.Binding, 0, len(all))
+	for _, l := range all {
+		b := h1.Binding{Listener: l.Listener}
+		with := func(key, value any) func(context.Context) context.Context {
+			return func(ctx context.Context) context.Context { return context.WithValue(ctx, key, value) }
 		}
-		public = append(public, l)
-	}
-	for _, addr := range a.internal {
-		l, err := open(addr)
-		if err != nil {
-			return public, internal, err
+		if l.kind == internalSocket {
+			b.Handler, b.With = http.HandlerFunc(s.internal), with(internalKey{}, true)
+			if s.o.ServerTLS != nil {
+				b.TLS = internalTLS(s.o.ServerTLS)
+			}
+		} else {
+			anycast := a.isAnycast(l.addr)
+			b.Handler, b.Hot, b.With = http.HandlerFunc(s.public), s.newHot(anycast), with(anycastKey{}, anycast)
 		}
-		internal = append(internal, l)
+		if l.kind == secureSocket {
+			b.TLS = s.certificates.config()
+		}
+		list = append(list, b)
 	}
-	return public, internal, nil
+	return list
 }
 
 // internalTLS is mutual TLS 1.3, whatever the given configuration forgot to demand. Nodes speak HTTP/2 (RFC 9113): a

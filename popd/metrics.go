@@ -17,6 +17,9 @@ type metrics struct {
 	upstream *prometheus.CounterVec
 	bytes    prometheus.Counter
 	purges   *prometheus.CounterVec
+
+	badCertificates prometheus.Gauge
+	expiry          *prometheus.GaugeVec
 }
 
 // purged counts a purge.
@@ -48,6 +51,12 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Help: "Purges, by what they named and how.",
 		}, []string{"kind", "how"}), // url, key; hard, soft
 	}
+	m.badCertificates = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "popd_certificates_refused", Help: "Sites whose certificate files have changed into something that cannot be used; the certificate before goes on.",
+	})
+	m.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "popd_certificate_expiry_seconds", Help: "When the certificate in use ends, in Unix time, by site.",
+	}, []string{"site"}) // the sites of the configuration
 	m.hits = m.requests.WithLabelValues("hit")
 	if reg == nil {
 		return m, nil
@@ -56,7 +65,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.upstream, m.bytes, m.purges,
+		m.requests, m.upstream, m.bytes, m.purges, m.badCertificates, m.expiry,
 		gauge("popd_store_bytes", "Bytes of answers, stored or on their way, with all that is needed to find them.", func() int64 { return s.store.Stats().Bytes }),
 		gauge("popd_store_limit_bytes", "The most that popd_store_bytes may be.", func() int64 { return s.store.Limit() }),
 		gauge("popd_store_entries", "Stored answers.", func() int64 { return s.store.Stats().Entries }),

@@ -45,6 +45,9 @@ type Options struct {
 	// Public are the "IP:port" to serve clients on. Nil: port 80 of the node's unicast addresses and of the anycast
 	// web addresses of the topology. All but the node's own unicast addresses count as anycast for LastRequest.
 	Public []string
+	// Secure are the "IP:port" to serve clients on over TLS, with the certificates that the sites name. Nil: port 443 of
+	// the addresses of Public, if any site has a certificate.
+	Secure []string
 	// Internal are the "IP:port" to serve other nodes on. Nil: port 7950 of the node's unicast addresses.
 	Internal []string
 
@@ -70,7 +73,7 @@ type Options struct {
 	Logger     *slog.Logger          // nil discards
 	Events     *event.Ring           // nil: nobody listens
 	Registerer prometheus.Registerer // nil: metrics are kept but not exported
-	Ready      func(addrs []string)  // called once all listen: the public addresses, then the internal ones
+	Ready      func(addrs []string)  // called once all listen: the public addresses, then those over TLS, then the internal ones
 	Now        func() time.Time      // nil means time.Now
 }
 

@@ -11,9 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +36,8 @@ type Server struct {
 	tiers    tiers
 	metrics  *metrics
 	loop     *h1.Server
+
+	certificates *certificates
 
 	config   atomic.Pointer[config] // nil before the first Apply
 	view     atomic.Pointer[health.View]
@@ -72,6 +71,7 @@ func New(o Options) (*Server, error) {
 	if s.metrics, err = newMetrics(o.Registerer, s); err != nil {
 		return nil, err
 	}
+	s.certificates = newCertificates(o, s.metrics)
 	s.loop, err = h1.New(h1.Options{
 		Header: readHeaderTimeout, Idle: idleTimeout, Stall: o.Stall, HeaderBytes: maxHeaderBytes,
 		Logger: o.Logger, Registerer: o.Registerer, Now: o.Now,
@@ -99,9 +99,14 @@ func (s *Server) Apply(c Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	certs, err := s.certificates.prepare(c.Sites)
+	if err != nil {
+		return err
+	}
 	if s.running && !s.listens.equal(next.listens) {
 		return fmt.Errorf("listening addresses would change from %v to %v: restart popd to move them", s.listens, next.listens)
 	}
+	s.certificates.use(certs)
 	s.config.Store(next)
 	s.up.SetTopology(c.Topology)
 	s.o.Events.Add(event.Event{Kind: event.Config, Subject: "popd", State: "applied"})
@@ -135,15 +140,20 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer s.unclaim()
-	public, internal, err := s.listen(ctx, listens)
+	sockets, err := s.listen(ctx, listens)
 	if err != nil {
 		return err
 	}
 	defer s.up.CloseIdle()
 	defer s.flights.Close()
 
-	s.ready(append(append([]net.Listener(nil), public...), internal...))
-	err = s.loop.Run(ctx, s.bindings(listens, public, internal))
+	s.ready(sockets)
+	watching, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.certificates.watch(watching) })
+	err = s.loop.Run(ctx, s.bindings(listens, sockets))
+	stop()
+	wg.Wait()
 	s.o.Events.Add(event.Event{Kind: event.Process, Subject: "popd", State: "stopped"})
 	return err
 }
@@ -173,7 +183,7 @@ func (s *Server) unclaim() {
 	s.running = false
 }
 
-func (s *Server) ready(all []net.Listener) {
+func (s *Server) ready(all []socket) {
 	addrs := make([]string, len(all))
 	for i, l := range all {
 		addrs[i] = l.Addr().String()
@@ -182,27 +192,6 @@ func (s *Server) ready(all []net.Listener) {
 	if s.o.Ready != nil {
 		s.o.Ready(addrs)
 	}
-}
-
-// bindings say what is served where.
-func (s *Server) bindings(a addresses, public, internal []net.Listener) []h1.Binding {
-	var all []h1.Binding
-	for _, l := range public {
-		anycast := a.isAnycast(public, l)
-		all = append(all, h1.Binding{Listener: l, Handler: http.HandlerFunc(s.public), Hot: s.newHot(anycast), With: func(ctx context.Context) context.Context {
-			return context.WithValue(ctx, anycastKey{}, anycast)
-		}})
-	}
-	for _, l := range internal {
-		b := h1.Binding{Listener: l, Handler: http.HandlerFunc(s.internal), With: func(ctx context.Context) context.Context {
-			return context.WithValue(ctx, internalKey{}, true)
-		}}
-		if s.o.ServerTLS != nil {
-			b.TLS = internalTLS(s.o.ServerTLS)
-		}
-		all = append(all, b)
-	}
-	return all
 }
 
 // Drain says "draining" on the health endpoint and asks clients to close their connections, while every request is
@@ -236,13 +225,4 @@ func (s *Server) Undrain() {
 	if s.draining.Swap(false) {
 		s.o.Events.Add(event.Event{Kind: event.Process, Subject: "popd", State: "ready", Cause: "undrained"})
 	}
-}
-
-// ourAddrs is what a node's unicast addresses are compared with to know the anycast ones.
-func ourAddrs(addrs []netip.Addr) map[netip.Addr]bool {
-	m := make(map[netip.Addr]bool, len(addrs))
-	for _, a := range addrs {
-		m[a] = true
-	}
-	return m
 }

@@ -1,6 +1,7 @@
 package popd_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -175,6 +176,33 @@ func (r reply) last() string {
 func (w *world) do(method, addr, target string, lines ...string) (reply, error) {
 	r, err := w.ask(addr, method, target, lines)
 	return r.reply, err
+}
+
+// exchange sends a whole request to the anycast address and reads the answer.
+func (w *world) exchange(t *testing.T, method, text string) (*http.Response, string) {
+	t.Helper()
+	at, _ := w.net.find(web)
+	c, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return resp, string(body)
 }
 
 // web is the anycast address of the node that was started last.

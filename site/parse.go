@@ -43,10 +43,11 @@ func Read(doc *conf.Doc, t *topology.Topology) *Site {
 	if !root.Exists() {
 		return s
 	}
-	f := root.Fields("hosts", "origin", "cache")
+	f := root.Fields("hosts", "origin", "cache", "tls")
 	s.Hosts = readHosts(f.Need("hosts", "write `hosts:` with one line per name: `www.shop.example: {steer: geo}`"), t)
 	s.Origins = readOrigins(f.Get("origin"), s)
 	s.Cache = readCache(f.Get("cache"))
+	s.TLS = readTLS(f.Get("tls"), s)
 	if ours := servedByUs(s); ours != "" && !f.Get("origin").Exists() {
 		root.Fail(`"origin" is missing`, fmt.Sprintf("write `origin: http://…`: our POPs answer for %s and must fetch from somewhere", ours))
 	}

@@ -1,6 +1,9 @@
 package h1
 
-import "bytes"
+import (
+	"bytes"
+	"io"
+)
 
 // The limits of a request's head.
 const (
@@ -50,6 +53,7 @@ type Head struct {
 	Fields         []Field // in order
 	Host           []byte  // as the request means it: from the target if that is a URL, else from Host
 	HTTPS          bool    // it came over TLS
+	ServerName     string  // that the client named in its TLS hello
 
 	length   int64 // bytes of the body, -1 if it comes in chunks
 	close    bool  // the client asks to close, or it did not ask to stay (HTTP/1.0)
@@ -60,6 +64,20 @@ type Head struct {
 	count [numKnown]uint8 // lines of each known field
 	at    int             // where the next line begins
 	begun bool            // the request line has been read
+}
+
+// Parse reads and judges the head of a request that is whole, as the loop does with what it has received. b must not
+// change while the Head is used.
+func Parse(b []byte) (*Head, error) {
+	h := new(Head)
+	n, err := h.parse(b)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0:
+		return nil, io.ErrUnexpectedEOF
+	}
+	return h, h.judge()
 }
 
 // Has reports whether a field is there.
@@ -87,8 +105,7 @@ func (h *Head) Plain() bool {
 
 // reset makes the head ready for the next request.
 func (h *Head) reset() {
-	https := h.HTTPS
-	*h = Head{Fields: h.Fields[:0], HTTPS: https}
+	*h = Head{Fields: h.Fields[:0], HTTPS: h.HTTPS, ServerName: h.ServerName}
 }
 
 // parse reads on in b, which begins with the request and has grown since the last call. It returns the head's length in

@@ -143,7 +143,7 @@ func (c *conn) handshake(ctx context.Context) bool {
 		return false
 	}
 	state := t.ConnectionState()
-	c.tls, c.head.HTTPS = &state, true
+	c.tls, c.head.HTTPS, c.head.ServerName = &state, true, state.ServerName
 	if state.NegotiatedProtocol != "h2" {
 		return true
 	}

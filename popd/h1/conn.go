@@ -26,10 +26,9 @@ const (
 
 // conn is one connection. All but what is said to be shared belongs to its goroutine.
 type conn struct {
-	s      *Server
-	l      *listener
-	tls    *tls.ConnectionState // nil if plain
-	remote string
+	s   *Server
+	l   *listener
+	tls *tls.ConnectionState // nil if plain
 
 	state atomic.Uint64 // phase and since when; shared with the janitor
 	once  sync.Once     // guards forget
@@ -55,7 +54,8 @@ type conn struct {
 }
 
 func newConn(l *listener, rwc net.Conn) *conn {
-	c := &conn{s: l.s, l: l, wire: rwc, rwc: rwc, remote: rwc.RemoteAddr().String()}
+	c := &conn{s: l.s, l: l, wire: rwc, rwc: rwc}
+	c.head.Remote = rwc.RemoteAddr().String()
 	c.openRaw()
 	c.mark(idle)
 	c.s.mu.Lock()

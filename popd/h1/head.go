@@ -54,6 +54,7 @@ type Head struct {
 	Host           []byte  // as the request means it: from the target if that is a URL, else from Host
 	HTTPS          bool    // it came over TLS
 	ServerName     string  // that the client named in its TLS hello
+	Remote         string  // "IP:port" of the client
 
 	length   int64 // bytes of the body, -1 if it comes in chunks
 	close    bool  // the client asks to close, or it did not ask to stay (HTTP/1.0)
@@ -105,7 +106,7 @@ func (h *Head) Plain() bool {
 
 // reset makes the head ready for the next request.
 func (h *Head) reset() {
-	*h = Head{Fields: h.Fields[:0], HTTPS: h.HTTPS, ServerName: h.ServerName}
+	*h = Head{Fields: h.Fields[:0], HTTPS: h.HTTPS, ServerName: h.ServerName, Remote: h.Remote}
 }
 
 // parse reads on in b, which begins with the request and has grown since the last call. It returns the head's length in

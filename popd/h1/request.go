@@ -16,7 +16,7 @@ func (c *conn) request() (*http.Request, *body, error) {
 	}
 	c.client = &client{Context: c.l.base, c: c}
 	r := &http.Request{
-		Method: string(h.Method), URL: u, RequestURI: target, Host: string(h.Host), RemoteAddr: c.remote, TLS: c.tls,
+		Method: string(h.Method), URL: u, RequestURI: target, Host: string(h.Host), RemoteAddr: h.Remote, TLS: c.tls,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: h.Minor,
 		Header: c.header(), Body: http.NoBody, ContentLength: h.length, Close: h.close,
 	}

@@ -87,6 +87,7 @@ func newHub(o *Options, snap *control.Snapshot, self *topology.Node, inside []da
 // viewed hands a new View to everyone who acts on it. The speaker comes first: a withdrawal waits for nobody.
 func (h *hub) viewed(v *health.View) {
 	h.bgp.SetView(v)
+	h.metrics.targetsDown.Set(float64(len(v.Targets)))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.ports {

@@ -7,7 +7,7 @@ import (
 )
 
 // metrics are the hub's own.
-type metrics struct{ held, badZones prometheus.Gauge }
+type metrics struct{ held, badZones, targetsDown prometheus.Gauge }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
@@ -17,8 +17,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		badZones: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "node_zones_bad", Help: "Zones whose files have mistakes: they are served from their last good copy, or SERVFAIL.",
 		}),
+		targetsDown: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "node_targets_down", Help: "Probed addresses of sites' own targets that most of their observers see fail.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.held, m.badZones} {
+	for _, c := range []prometheus.Collector{m.held, m.badZones, m.targetsDown} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of node: %w", err)
 		}

@@ -74,6 +74,9 @@ func (p *Policy) Explain(client netip.Addr, h *Health) Explanation {
 			km = math.Round(km)
 			r.KM = &km
 		}
+		if r.Why == byDistance.text(nil, nil) && len(e.Ranking) > 0 {
+			r.Why = byDistance.String() // nearest is one alone
+		}
 		r.Gets = slices.Contains(four.Names, r.Name) || slices.Contains(six.Names, r.Name)
 		e.Ranking = append(e.Ranking, r)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/catchment-net/catchment/popd"
 	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // The suite in testdata/rfc says what the standards want of a cache, one behaviour a case, in the words of the wire:
@@ -35,7 +37,8 @@ import (
 // `hit` says that the origin was not asked, `miss` that it was once, `2x` that it was twice. `#2` is the body of the
 // origin's second answer. Fields of origin answers may hold times as {-10s}, counted from the origin's now. `Date: none`
 // leaves Date out, and the status `close` stands for a connection that breaks. A case marked [alone] runs on a cache
-// alone, [tiers] on one behind a shield, [obey] with a site that lets clients ask for fresh answers.
+// alone, [tiers] on one behind a shield, [local] not on a POP of several nodes, and [obey] with a site that lets clients
+// ask for fresh answers.
 //
 // Behaviours that are a matter of one answer and one moment have lines of their own:
 //
@@ -239,7 +242,7 @@ func (o *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		name, value, _ := strings.Cut(item, ": ")
 		value = timeRE.ReplaceAllStringFunc(value, func(m string) string {
 			d, _ := time.ParseDuration(m[1 : len(m)-1])
-			return o.clock.now().Add(d).UTC().Format(http.TimeFormat)
+			return o.clock.date(d)
 		})
 		switch {
 		case name == "body":
@@ -387,7 +390,7 @@ func (r *rfcRun) request(s rfcStep) {
 	for i, l := range lines {
 		lines[i] = timeRE.ReplaceAllStringFunc(l, func(m string) string {
 			d, _ := time.ParseDuration(m[1 : len(m)-1])
-			return r.w.clock.now().Add(d).UTC().Format(http.TimeFormat)
+			return r.w.clock.date(d)
 		})
 	}
 	r.before = r.origin.asked(r.base)
@@ -467,25 +470,44 @@ func (r *rfcRun) interim(s rfcStep) {
 	r.Errorf("line %d: no interim answer %s", s.line, s.head[0])
 }
 
-// TestRFCs runs the suite against a cache alone, and against one behind a shield.
+// TestRFCs runs the suite against a cache alone, against one behind a shield (over HTTP/1.1, and over TLS, which is
+// HTTP/2), and against one of two nodes of a POP behind a shield, of which each keeps half the keys.
 func TestRFCs(t *testing.T) {
 	suite := readSuite(t)
 	if len(suite) < 300 {
 		t.Errorf("%d behaviours, want at least 300", len(suite))
 	}
-	for mode, nodes := range map[string][]string{"alone": {"ams1"}, "tiers": {"ams1", "nyc1"}} {
-		t.Run(mode, func(t *testing.T) {
-			origin := &scripted{cases: map[string]*script{}}
-			w := newWorld(t, origin.ServeHTTP)
-			origin.clock = w.clock
-			obey := *w.site
-			obey.Name, obey.Hosts, obey.Cache.ObeyClients = "obey", []*site.Host{{Name: "obey.shop.example"}}, true
-			w.others = append(w.others, &obey)
-			for _, n := range nodes {
-				w.node(n, func(o *popd.Options) { o.Memory = 64 << 20 })
+	for _, mode := range []struct {
+		name   string
+		nodes  []string // the last one is asked
+		secure bool
+		skip   string // cases with this mark
+	}{
+		{"alone", []string{"ams1"}, false, "tiers"},
+		{"behind a shield", []string{"ams1", "nyc1"}, false, "alone"},
+		{"behind a shield, over TLS", []string{"ams1", "nyc1"}, true, "alone"},
+		{"behind a peer and a shield", []string{"ams1", "nyc2", "nyc1"}, false, "alone"},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			t.Parallel()
+			w, origin := rfcWorld(t)
+			options := func(o *popd.Options) { o.Memory = 64 << 20 }
+			if mode.secure {
+				certify := fleetTLS(t)
+				options = func(o *popd.Options) {
+					o.Memory, o.Insecure = 64<<20, false
+					certify(o)
+				}
+			}
+			nyc := w.topo.POPs[2]
+			if len(mode.nodes) > 2 {
+				nyc.Nodes = append(nyc.Nodes, &topology.Node{Name: "nyc2", POP: nyc, Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.34")}})
+			}
+			for _, n := range mode.nodes {
+				w.node(n, options)
 			}
 			for i, c := range suite {
-				if other := map[string]string{"alone": "tiers", "tiers": "alone"}[mode]; c.marks[other] {
+				if c.marks[mode.skip] || len(mode.nodes) > 2 && (c.marks["tiers"] || c.marks["local"]) {
 					continue
 				}
 				t.Run(c.name, func(t *testing.T) {
@@ -503,4 +525,16 @@ func TestRFCs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rfcWorld has the suite's origin, and beside its site one that obeys clients.
+func rfcWorld(t *testing.T) (*world, *scripted) {
+	t.Helper()
+	origin := &scripted{cases: map[string]*script{}}
+	w := newWorld(t, origin.ServeHTTP)
+	origin.clock = w.clock
+	obey := *w.site
+	obey.Name, obey.Hosts, obey.Cache.ObeyClients = "obey", []*site.Host{{Name: "obey.shop.example"}}, true
+	w.others = append(w.others, &obey)
+	return w, origin
 }

@@ -69,7 +69,14 @@ func (m *mapNet) DialContext(ctx context.Context, network, address string) (net.
 // clock is a wall clock that a test can move on.
 type clock struct{ ahead atomic.Int64 }
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// date is a date field so long from now. It is rounded up to a second: rounded down, it would make what comes look up to
+// a second old.
+func (c *clock) date(from time.Duration) string {
+	return c.now().Add(from + time.Second - 1).Truncate(time.Second).UTC().Format(http.TimeFormat)
+}
+
 func (c *clock) forward(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // world is a network with an origin and caches.
@@ -90,7 +97,7 @@ func newWorld(t *testing.T, handler http.HandlerFunc) *world {
 	w := &world{t: t, net: newMapNet(), clock: &clock{}, origin: handler}
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.asked.Add(1)
-		rw.Header().Set("Date", w.clock.now().UTC().Format(http.TimeFormat))
+		rw.Header().Set("Date", w.clock.date(0))
 		w.origin(rw, r)
 	}))
 	t.Cleanup(srv.Close)

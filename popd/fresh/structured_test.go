@@ -98,11 +98,11 @@ func TestWish(t *testing.T) {
 	}
 }
 
-// TestWishOverTheTiers: what one cache tells the next is the same wish, but for what each decides alone.
+// TestWishOverTheTiers: what one cache tells the next is the same wish.
 func TestWishOverTheTiers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		second := rapid.Map(rapid.Int64Range(0, 1000), func(n int64) time.Duration { return time.Duration(n) * time.Second })
-		w := Wish{NoCache: rapid.Bool().Draw(t, "no-cache"), Aged: rapid.Bool().Draw(t, "aged"), MinFresh: second.Draw(t, "min-fresh")}
+		w := Wish{NoCache: rapid.Bool().Draw(t, "no-cache"), Aged: rapid.Bool().Draw(t, "aged"), MinFresh: second.Draw(t, "min-fresh"), MaxStale: second.Draw(t, "max-stale"), IfError: second.Draw(t, "if-error")}
 		if w.Aged {
 			w.MaxAge = second.Draw(t, "max-age")
 		}

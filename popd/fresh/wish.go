@@ -43,8 +43,8 @@ func ReadWish(h http.Header, obey bool) Wish {
 	return w
 }
 
-// Field is the Cache-Control field that says the same to another cache of ours; "" if it need not know. Whether to use
-// what is stale is for each cache to say.
+// Field is the Cache-Control field that says the same to another cache of ours; "" if there is nothing to say. What
+// concerns this cache alone, no-store and only-if-cached, is left out.
 func (w Wish) Field() string {
 	var all []string
 	add := func(set bool, name string, d time.Duration) {
@@ -57,6 +57,8 @@ func (w Wish) Field() string {
 	}
 	add(w.Aged, "max-age", w.MaxAge)
 	add(w.MinFresh > 0, "min-fresh", w.MinFresh)
+	add(w.MaxStale > 0, "max-stale", w.MaxStale)
+	add(w.IfError > 0, "stale-if-error", w.IfError)
 	return strings.Join(all, ", ")
 }
 

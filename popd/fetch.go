@@ -217,7 +217,7 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer, ours bool
 	switch {
 	case r.Shared:
 		s.marks.Clear(a.primary)
-	case ans.detail != "unkeyed" && !fresh.IsError(resp.StatusCode):
+	case ans.detail != "unkeyed" && !fresh.IsError(resp.StatusCode) && !fresh.Blames(resp.StatusCode):
 		s.marks.Set(a.primary, s.o.Now().Add(hitForMiss))
 	}
 	if ans.stored && (usable || worthKeeping(ans)) {

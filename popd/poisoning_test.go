@@ -313,3 +313,51 @@ func TestVariantsOfOneURLAreBounded(t *testing.T) {
 	w.get("/", "X-Any: 0")
 	w.wantAsked(asked + 1)
 }
+
+// TestBadRequestsDoNotEndCoalescing: an attacker's refused request must not make a URL look like one that nobody may
+// share, after which a herd would reach the origin one by one.
+func TestBadRequestsDoNotEndCoalescing(t *testing.T) {
+	hold := make(chan struct{})
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("User-Agent") == "evil" {
+			rw.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		<-hold
+		answer("good", "Cache-Control: max-age=60")(rw, r)
+	})
+	w.shield()
+	w.get("/", "User-Agent: evil")
+	const herd = 20
+	got := make(chan string, herd)
+	for range herd {
+		go func() {
+			r, err := w.do("GET", web, "/")
+			got <- fmt.Sprint(r.body, err)
+		}()
+	}
+	eventually(t, "the herd has reached the origin", func() bool { return w.asked.Load() > 1 })
+	close(hold)
+	for range herd {
+		if s := <-got; s != "good<nil>" {
+			t.Errorf("got %s", s)
+		}
+	}
+	w.wantAsked(2)
+}
+
+// TestConnectionDoesNotStripWhatVaryNames: a field that the attacker has the cache remove is removed before the key is
+// made, so that the answer is kept under what the origin saw.
+func TestConnectionDoesNotStripWhatVaryNames(t *testing.T) {
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		answer("for "+r.Header.Get("Accept-Encoding")+"/"+r.Header.Get("X-Device"), "Cache-Control: max-age=60", "Vary: Accept-Encoding, X-Device")(rw, r)
+	})
+	w.shield()
+	w.get("/", "Connection: Accept-Encoding, X-Device", "Accept-Encoding: gzip", "X-Device: phone")
+	if r := w.get("/", "Accept-Encoding: gzip", "X-Device: phone"); r.body != "for gzip/phone" {
+		t.Errorf("the next client got %q", r.body)
+	}
+	if r := w.get("/"); r.body != "for /" {
+		t.Errorf("a client without either got %q", r.body)
+	}
+}

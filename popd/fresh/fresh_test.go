@@ -276,3 +276,55 @@ func TestHeadUpdates(t *testing.T) {
 		}
 	}
 }
+
+// TestNotModifiedFindsATagInAnyList: whatever the tags hold, commas and blanks too, weak or not, in one line or several.
+func TestNotModifiedFindsATagInAnyList(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tag := rapid.Custom(func(t *rapid.T) string {
+			return rapid.SampledFrom([]string{"", "W/"}).Draw(t, "weak") + `"` + rapid.StringMatching(`[ab, *]{0,3}`).Draw(t, "opaque") + `"`
+		})
+		stored, list := tag.Draw(t, "stored"), rapid.SliceOfN(tag, 1, 4).Draw(t, "list")
+		want := false
+		h := http.Header{}
+		var line string
+		for i, l := range list {
+			want = want || strings.TrimPrefix(l, "W/") == strings.TrimPrefix(stored, "W/")
+			line += l + rapid.SampledFrom([]string{",", ", ", " ,\t"}).Draw(t, "comma")
+			if i == len(list)-1 || rapid.Bool().Draw(t, "new line") {
+				h.Add("If-None-Match", line)
+				line = ""
+			}
+		}
+		if got := NotModified(h, http.Header{"Etag": {stored}}); got != want {
+			t.Fatalf("%q with %s stored: %v, want %v", h["If-None-Match"], stored, got, want)
+		}
+	})
+}
+
+func FuzzNotModified(f *testing.F) {
+	f.Add(`W/"a", "b`, `"b"`, "Sun, 06 Nov 1994 08:49:37 GMT")
+	f.Add(`*`, ``, "Sunday, 06-Nov-94 08:49:37 GMT")
+	f.Fuzz(func(t *testing.T, asked, tag, date string) {
+		stored := http.Header{"Etag": {tag}, "Last-Modified": {date}}
+		if NotModified(http.Header{"If-None-Match": {asked}}, stored) && strings.TrimSpace(asked) != "*" && !strings.Contains(asked, strings.TrimPrefix(tag, "W/")) {
+			t.Errorf("%q matches %q", asked, tag)
+		}
+		at, ok := ParseDate(date)
+		if again, same := ParseDate(at.UTC().Format(http.TimeFormat)); ok && (!same || !again.Equal(at)) {
+			t.Errorf("%q is %v, which, written again, is %v", date, at, again)
+		}
+		if ok && !NotModified(http.Header{"If-Modified-Since": {date}}, stored) {
+			t.Errorf("%q is modified since itself", date)
+		}
+	})
+}
+
+func BenchmarkUse(b *testing.B) {
+	p := NewPolicy(exchange(200, nil, []string{"Cache-Control: max-age=60"}), Rule{})
+	b.ReportAllocs()
+	for b.Loop() {
+		if p.Use(instant(time.Second), Wish{}) != Fresh {
+			b.Fatal("stale")
+		}
+	}
+}

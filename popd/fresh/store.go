@@ -80,6 +80,9 @@ var aboutRequest = map[int]bool{
 	425: true, 426: true, 428: true, 429: true, 431: true, 511: true,
 }
 
+// Blames reports whether a status says something of one request, so that it tells nothing of the resource.
+func Blames(status int) bool { return aboutRequest[status] }
+
 // heuristic lists the statuses that may be stored without explicit freshness (RFC 9110 §15.1), 206 excepted.
 var heuristic = map[int]bool{200: true, 203: true, 204: true, 300: true, 301: true, 308: true, 404: true, 405: true, 410: true, 414: true, 501: true}
 

@@ -107,7 +107,7 @@ func TestStaleIfError(t *testing.T) {
 		w.shield()
 		w.get("/")
 		w.clock.forward(11 * time.Second)
-		w.origin = bad
+		w.answers(bad)
 		if r := w.get("/"); r.status != 200 || r.body != "good" || !strings.Contains(r.last(), "detail=stale-if-error") {
 			t.Errorf("%s: %d %q, %q", name, r.status, r.body, r.last())
 		}
@@ -271,7 +271,7 @@ func TestBrokenTransferIsNotStoredAndLooksBroken(t *testing.T) {
 		if r, err := w.do("GET", web, "/"); err == nil && r.err == nil {
 			t.Errorf("%s: the client saw a whole answer %q", name, r.body)
 		}
-		w.origin = answer("whole", "Cache-Control: max-age=60")
+		w.answers(answer("whole", "Cache-Control: max-age=60"))
 		if r := w.get("/"); r.body != "whole" || r.err != nil {
 			t.Errorf("%s: the next client got %q, %v", name, r.body, r.err)
 		}

@@ -164,10 +164,12 @@ func TestBrokenOriginsNeverLookWhole(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, answer("unused"))
 				o := newRawOrigin(w, tt.answer)
-				short := func(o *popd.Options) { o.FirstByte, o.Stall = 300*time.Millisecond, 300*time.Millisecond }
-				w.node("ams1", short)
+				patience := func(d time.Duration) func(*popd.Options) {
+					return func(o *popd.Options) { o.FirstByte, o.Stall = d, d }
+				}
+				w.node("ams1", patience(300*time.Millisecond))
 				if tiers {
-					w.node("nyc1", short)
+					w.node("nyc1", patience(time.Second)) // so that it is the shield that gives up
 				}
 				r, err := w.do("GET", web, "/")
 				switch {

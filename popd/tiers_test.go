@@ -166,8 +166,8 @@ func TestSlowOriginBehindALivingShield(t *testing.T) {
 }
 
 func TestNextOriginAndGatewayErrors(t *testing.T) {
-	w := newWorld(t, answer("hello", "Cache-Control: max-age=60"))
 	dead := site.Origin{URL: mustURL(t, "http://dead.example"), Weight: 1}
+	w := newWorld(t, answer("hello", "Cache-Control: max-age=60"))
 	backup := w.site.Origins[0]
 	backup.Backup = true
 	w.site.Origins = []site.Origin{backup, dead}
@@ -175,7 +175,9 @@ func TestNextOriginAndGatewayErrors(t *testing.T) {
 	if r := w.get("/"); r.body != "hello" {
 		t.Errorf("with a backup: %d %q", r.status, r.body)
 	}
+	w = newWorld(t, answer("hello"))
 	w.site.Origins = []site.Origin{dead}
+	w.shield()
 	if r := w.get("/other"); r.status != http.StatusBadGateway || !strings.HasPrefix(r.last(), "ams1; detail=upstream") {
 		t.Errorf("without: %d, %q", r.status, r.last())
 	}
@@ -294,13 +296,12 @@ func TestPortInUseNamesTheAddress(t *testing.T) {
 // between our tiers ages are counted, not compared.
 func TestShieldWithAWrongClock(t *testing.T) {
 	for _, wrong := range []time.Duration{-time.Hour, time.Hour} {
-		w := newWorld(t, answer("hello", "Cache-Control: max-age=600"))
-		w.node("ams1", func(o *popd.Options) { o.Now = func() time.Time { return w.clock.now().Add(wrong) } })
-		w.node("nyc1", nil)
-		w.origin = func(rw http.ResponseWriter, r *http.Request) {
+		w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header()["Date"] = nil // the shield dates the answer, by its own clock
 			answer("hello", "Cache-Control: max-age=600")(rw, r)
-		}
+		})
+		w.node("ams1", func(o *popd.Options) { o.Now = func() time.Time { return w.clock.now().Add(wrong) } })
+		w.node("nyc1", nil)
 		if r, err := w.do("GET", ams, "/"); err != nil || r.status != 200 {
 			t.Fatalf("shield: %+v, %v", r, err)
 		}

@@ -88,17 +88,18 @@ type world struct {
 	site   *site.Site
 	others []*site.Site // more sites, served by nodes that start later
 	asked  atomic.Int64 // requests that the origin got
-	origin http.HandlerFunc
+	origin atomic.Pointer[http.HandlerFunc]
 }
 
 // newWorld has an origin that runs handler, one site (www.shop.example) and the POPs ams (a shield), fra and nyc.
 func newWorld(t *testing.T, handler http.HandlerFunc) *world {
 	t.Helper()
-	w := &world{t: t, net: newMapNet(), clock: &clock{}, origin: handler}
+	w := &world{t: t, net: newMapNet(), clock: &clock{}}
+	w.answers(handler)
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.asked.Add(1)
 		rw.Header().Set("Date", w.clock.date(0))
-		w.origin(rw, r)
+		(*w.origin.Load())(rw, r)
 	}))
 	t.Cleanup(srv.Close)
 	w.net.set("origin.shop.example:80", srv.Listener.Addr().String())
@@ -118,6 +119,9 @@ func newWorld(t *testing.T, handler http.HandlerFunc) *world {
 	}
 	return w
 }
+
+// answers has the origin answer with h from now on.
+func (w *world) answers(h http.HandlerFunc) { w.origin.Store(&h) }
 
 func mustURL(t *testing.T, s string) *url.URL {
 	t.Helper()

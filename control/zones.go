@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"runtime"
 
 	"github.com/catchment-net/catchment/internal/conf"
 )
@@ -80,5 +81,6 @@ func (s *Snapshot) readZone(doc *conf.Doc, file string, r reading) (Zone, bool) 
 	if before := r.last.zone(origin); before != nil && before.File == doc.File() && bytes.Equal(before.Text, text) {
 		return *before, true
 	}
+	runtime.Gosched() // a name server in this process answers meanwhile
 	return readZone(doc, origin, text)
 }

@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"hash/maphash"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -67,6 +68,7 @@ func newIndex(set *zone.Set, old *index, number func(origin string) int) *index 
 		x.seed = maphash.MakeSeed()
 	}
 	set.Zones(func(z *zone.Zone) {
+		runtime.Gosched() // for queries, as in addZones
 		origin, err := wire.AppendName(nil, z.Origin())
 		if err != nil {
 			return // a zone whose name has no wire form is asked for by nobody

@@ -26,7 +26,7 @@ import (
 const limit = 10 * time.Second
 
 // start runs a Server until the test ends and returns its first address.
-func start(t *testing.T, o Options, c Config) (*Server, string) {
+func start(t testing.TB, o Options, c Config) (*Server, string) {
 	t.Helper()
 	ready := make(chan []string, 1)
 	o.Ready = func(addrs []string) { ready <- addrs }

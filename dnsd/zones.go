@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"errors"
+	"runtime"
 
 	"github.com/catchment-net/catchment/dnsd/zone"
 )
@@ -27,6 +28,7 @@ func (c *config) addZones(sources []ZoneSource, last *zone.Set) ([]*zone.Zone, e
 	var zones []*zone.Zone
 	unread, known := 0, 0
 	for _, src := range sources {
+		runtime.Gosched() // there may be many thousands, and queries must not wait for a processor until then
 		if z := last.Unchanged(src.Origin, src.File, src.Text); z != nil && src.Broken == nil {
 			zones = append(zones, z)
 			continue

@@ -20,12 +20,16 @@ const (
 // Options says what a file may leave out.
 type Options struct {
 	DefaultTTL uint32 // seconds, of a record without a TTL before any $TTL; 0: that is a mistake
+	MaxRecords int    // 0: MaxRecords
 }
 
 // Read reads the text as the zone of that origin (lower case, with the final dot) and hands each record to each, its
 // owner in Canonical form. Mistakes go to doc; if there are any, what each was given is not a zone. Records that are
 // there twice are handed on twice.
 func Read(doc *conf.Doc, origin string, text []byte, o Options, each func(dns.RR)) {
+	if o.MaxRecords == 0 {
+		o.MaxRecords = MaxRecords
+	}
 	text = generateTTL(text)
 	counter := &lineReader{text: text}
 	p := dns.NewZoneParser(counter, origin, "")
@@ -36,8 +40,8 @@ func Read(doc *conf.Doc, origin string, text []byte, o Options, each func(dns.RR
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
 		rr.Header().Name = Canonical(rr.Header().Name)
 		c.record(rr, counter.line())
-		if c.records > MaxRecords {
-			doc.Fail(counter.line(), 0, fmt.Sprintf("more than %d records", MaxRecords), "split the zone, or make the ranges of $GENERATE smaller")
+		if c.records > o.MaxRecords {
+			doc.Fail(counter.line(), 0, fmt.Sprintf("more than %d records", o.MaxRecords), "split the zone, or make the ranges of $GENERATE smaller")
 			return
 		}
 		each(rr)

@@ -8,12 +8,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/catchment-net/catchment/control"
 	"github.com/catchment-net/catchment/dnsd"
 	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/popd"
+	"github.com/catchment-net/catchment/popd/accesslog"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
 )
@@ -173,11 +176,24 @@ func newWeb(o *Options, self *topology.Node, ready func(health.Service, []string
 	if o.Keys != nil {
 		po.ServerTLS, po.ClientTLS = o.Keys.TLSServer, o.Keys.TLSClient
 	}
+	var err error
+	if po.AccessLog, err = openAccessLog(o.AccessLog, o.Logger, o.Registry); err != nil {
+		return nil, err
+	}
 	srv, err := popd.New(po)
 	if err != nil {
 		return nil, err
 	}
 	return &webDaemon{Server: srv, node: self.Name}, nil
+}
+
+// openAccessLog wires popd's access log; without a path there is none.
+func openAccessLog(o accesslog.Options, log *slog.Logger, reg prometheus.Registerer) (*accesslog.Log, error) {
+	if o.Path == "" {
+		return nil, nil //nolint:nilnil // popd logs nothing then
+	}
+	o.Logger, o.Registerer = log, reg
+	return accesslog.New(o)
 }
 
 // serviceName is the daemon that provides a service, for messages.

@@ -28,6 +28,7 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
 	"github.com/catchment-net/catchment/keys"
+	"github.com/catchment-net/catchment/popd/accesslog"
 	"github.com/catchment-net/catchment/topology"
 )
 
@@ -45,7 +46,8 @@ type Options struct {
 	Keys     *keys.Material // the fleet's certificates and gossip key
 	Insecure bool           // without Keys: plain text between nodes, for tests on loopback
 
-	Memory int64 // popd's cache in bytes; 0 means popd's own default
+	Memory    int64             // popd's cache in bytes; 0 means popd's own default
+	AccessLog accesslog.Options // popd's log of clients' requests; without a Path there is none
 
 	Net       underlay.Net                 // nil means the host's network, from the node's unicast addresses
 	BGPListen []netip.AddrPort             // nil means port 179 of the unicast addresses

@@ -14,6 +14,7 @@ import (
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/obs"
 	"github.com/catchment-net/catchment/popd"
+	"github.com/catchment-net/catchment/popd/accesslog"
 )
 
 // StandaloneWeb is a caching reverse proxy from flags alone.
@@ -21,6 +22,7 @@ type StandaloneWeb struct {
 	Origin string
 	Listen []string
 	Memory int64
+	Log    accesslog.Options // without a Path there is none
 	State  string
 	Admin  string // empty means admin.sock in State
 	Logger *slog.Logger
@@ -51,8 +53,13 @@ func NewStandaloneWeb(o StandaloneWeb) (*Proxy, error) {
 	if p.admin, err = admin.New(admin.Options{Socket: strings.TrimPrefix(o.Admin, "unix:"), Logger: o.Logger, Ready: func(string) { ready.listens(nil) }}); err != nil {
 		return nil, err
 	}
+	access, err := openAccessLog(o.Log, o.Logger, registry)
+	if err != nil {
+		return nil, err
+	}
 	p.Server, err = popd.New(popd.Options{
-		Node: "popd", Public: o.Listen, Insecure: true, Memory: o.Memory, Logger: o.Logger, Events: ring, Registerer: registry, Ready: ready.listens,
+		AccessLog: access,
+		Node:      "popd", Public: o.Listen, Insecure: true, Memory: o.Memory, Logger: o.Logger, Events: ring, Registerer: registry, Ready: ready.listens,
 	})
 	if err != nil {
 		return nil, err

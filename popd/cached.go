@@ -31,10 +31,10 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 			break // its slices are outdated: it is gone
 		}
 		if use == fresh.Refresh {
-			s.metrics.requests.WithLabelValues("stale").Inc()
+			noted(w, resultStale)
 			s.flights.Background(key.Variant(a.primary, vary, a.header), a.primary, s.o.Purges.Head(), s.fetch(a))
 		} else {
-			s.metrics.requests.WithLabelValues("hit").Inc()
+			noted(w, resultHit)
 		}
 		s.serveStored(w, r, e.View, open, now)
 		return
@@ -53,7 +53,7 @@ func (s *Server) cached(w http.ResponseWriter, r *http.Request, a *ask) {
 	case r.Method == http.MethodHead:
 		s.head(w, r, a, fwd, e.View)
 	default:
-		s.metrics.requests.WithLabelValues("miss").Inc()
+		noted(w, resultMiss)
 		s.miss(w, r, a, fwd, vary)
 	}
 }

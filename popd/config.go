@@ -20,6 +20,7 @@ type config struct {
 	node     *topology.Node // nil without a topology
 	pop      string
 	hosts    map[string]*site.Site
+	tallies  map[*site.Site]*tally
 	digests  map[*site.Site]string // of the rules by which each site's answers are keyed and kept
 	any      *site.Site
 	listens  addresses

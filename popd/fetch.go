@@ -35,6 +35,8 @@ type answer struct {
 	fwdStatus int  // what upstream said; 0 if it was not asked or gave no answer
 	slices    *sliced
 	detail    string // why it is not stored, or why it is stale
+	tier      string // who gave it; empty: nobody was asked
+	took      time.Duration
 }
 
 // storedResult is a flight's result over a stored entry, whose pin it takes over.
@@ -152,7 +154,7 @@ func (s *Server) validated(a *ask, stale mem.View, stored http.Header, stamp uin
 	}
 	shared, policy := fresh.Shared(header), fresh.NewPolicy(x, a.rule)
 	r := s.storedResult(a, stale, shared, resp.StatusCode, "")
-	r.Value.header, r.Value.policy = header, policy
+	r.Value.header, r.Value.policy, r.Value.tier, r.Value.took = header, policy, resp.Tier, tookOf(resp)
 	if ok, why := s.storable(a, x, resp); !ok {
 		s.store.Remove(a.primary)
 		s.marks.Set(a.primary, s.o.Now().Add(hitForMiss))
@@ -183,7 +185,7 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer, ours bool
 	x := s.exchange(a, resp)
 	ans := &answer{
 		status: resp.StatusCode, header: cleaned(fresh.Header(resp.Header, resp.StatusCode, a.rule)), length: resp.ContentLength,
-		policy: fresh.NewPolicy(x, a.rule), fwdStatus: resp.StatusCode,
+		policy: fresh.NewPolicy(x, a.rule), fwdStatus: resp.StatusCode, tier: resp.Tier, took: tookOf(resp),
 	}
 	vary, varyOK := key.Vary(resp.Header["Vary"])
 	ans.shared = fresh.Shared(ans.header)

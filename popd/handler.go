@@ -28,16 +28,18 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.count()()
+	rec := s.record(w, r)
+	defer rec.done(r)
 	if anycast, _ := r.Context().Value(anycastKey{}).(bool); anycast {
 		s.lastAny.Store(s.o.Now().UnixNano())
 		s.clients.Add(1)
 	}
 	c := s.config.Load()
 	if upstream.Looped(r.Header, c.loopID, "") {
-		s.refuse(w, http.StatusLoopDetected, "loop", "the request has been through this CDN before")
+		s.refuse(rec, http.StatusLoopDetected, "loop", "the request has been through this CDN before")
 		return
 	}
-	s.answer(w, r, c, false)
+	s.answer(rec, r, c, false)
 }
 
 // internal answers other nodes. What an edge asks for goes to the origin at most, never to another shield; what a peer
@@ -48,15 +50,18 @@ func (s *Server) internal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.count()()
+	rec := s.record(w, r)
+	defer rec.done(r)
 	c := s.config.Load()
-	_, told := upstream.ParseTier(r.Header.Get(upstream.TierField))
+	from, told := upstream.ParseTier(r.Header.Get(upstream.TierField))
 	switch {
 	case !told || r.Header.Get(upstream.SchemeField) == "":
-		s.refuse(w, http.StatusBadRequest, "tier", "a request between nodes says its "+upstream.TierField+" and "+upstream.SchemeField)
+		s.refuse(rec, http.StatusBadRequest, "tier", "a request between nodes says its "+upstream.TierField+" and "+upstream.SchemeField)
 	case upstream.Looped(r.Header, c.loopID, s.o.Node):
-		s.refuse(w, http.StatusLoopDetected, "loop", "the request has been through this node before")
+		s.refuse(rec, http.StatusLoopDetected, "loop", "the request has been through this node before")
 	default:
-		s.answer(w, r, c, true)
+		rec.from = askerOf(from)
+		s.answer(rec, r, c, true)
 	}
 }
 
@@ -70,7 +75,7 @@ func (s *Server) count() func() {
 	}
 }
 
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *config, internal bool) {
+func (s *Server) answer(w *recorder, r *http.Request, c *config, internal bool) {
 	st, host := c.site(r.Host)
 	switch {
 	case st == nil, !internal && r.TLS != nil && !c.isNamed(r.TLS.ServerName, st):
@@ -83,6 +88,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *config, inter
 		s.refuse(w, http.StatusNotImplemented, "upgrade", "connections are not upgraded here")
 		return
 	}
+	w.site = st
 	a := s.newAsk(c, st, host, r, internal)
 	if internal {
 		w.Header()[upstream.RulesField] = []string{c.digests[st]}
@@ -100,7 +106,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *config, inter
 
 // refuse answers with one line of text of our own.
 func (s *Server) refuse(w http.ResponseWriter, status int, detail, text string) {
-	s.metrics.requests.WithLabelValues("error").Inc()
+	noted(w, resultError)
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")

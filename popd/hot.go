@@ -3,10 +3,12 @@ package popd
 import (
 	"bytes"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/catchment-net/catchment/internal/fault"
+	"github.com/catchment-net/catchment/popd/accesslog"
 	"github.com/catchment-net/catchment/popd/fresh"
 	"github.com/catchment-net/catchment/popd/h1"
 	"github.com/catchment-net/catchment/popd/key"
@@ -35,6 +37,7 @@ type hotState struct {
 	asked  []byte  // the Host field
 	site   *site.Site
 	host   string
+	tally  *tally // of site
 }
 
 // maxHotHost is how many bytes of a Host field are kept for a connection.
@@ -77,12 +80,15 @@ func (h *hot) Answer(q *h1.Head, a *h1.Answer) bool {
 		return false
 	}
 	st.View, a.Pinned = e.View, true
-	h.count(at, e.View, len(a.Body) > 0)
+	h.count(q, st, at, a)
 	return true
 }
 
-// coldFields reports whether the request has a field that may change what a hit answers.
+// coldFields reports whether the request has a field that may change what a hit answers, or asks how long it took.
 func coldFields(q *h1.Head) bool {
+	if q.Has(h1.Pragma) && bytes.Contains(q.One(h1.Pragma), []byte(TimingPragma)) {
+		return true
+	}
 	return q.Has(h1.Range) || q.Has(h1.IfRange) || q.Has(h1.IfMatch) || q.Has(h1.IfUnmodifiedSince) || q.Has(h1.CDNLoop)
 }
 
@@ -98,6 +104,7 @@ func (st *hotState) find(c *config, q *h1.Head) bool {
 	if st.site, st.host = c.site(string(q.Host)); q.HTTPS && !c.isNamed(q.ServerName, st.site) {
 		st.site = nil // the handler says so
 	}
+	st.tally = c.tallies[st.site]
 	return st.site != nil
 }
 
@@ -221,8 +228,8 @@ func oneTag(b []byte) (tag []byte, ok bool) {
 	return b, ok
 }
 
-// count notes the request as the handler does.
-func (h *hot) count(at time.Time, e mem.View, body bool) {
+// count notes the request as the handler does. The answer has not been sent yet: its time in the access log is none.
+func (h *hot) count(q *h1.Head, st *hotState, at time.Time, a *h1.Answer) {
 	s := h.s
 	now := at.UnixNano()
 	s.last.Store(now)
@@ -230,8 +237,33 @@ func (h *hot) count(at time.Time, e mem.View, body bool) {
 		s.lastAny.Store(now)
 		s.clients.Add(1)
 	}
-	s.metrics.hits.Inc()
-	if body {
-		s.metrics.bytes.Add(float64(e.Length()))
+	sent := int64(0)
+	if len(a.Body) > 0 {
+		sent = st.Length()
 	}
+	st.tally.add(fromClient, resultHit, sent)
+	if s.o.AccessLog != nil {
+		s.o.AccessLog.Add(hotRecord(q, st, at, a, sent))
+	}
+}
+
+func hotRecord(q *h1.Head, st *hotState, at time.Time, a *h1.Answer, sent int64) *accesslog.Record {
+	status, _ := strconv.Atoi(string(a.Head[len("HTTP/1.1 "):][:3])) // write has put it there
+	client, _ := netip.ParseAddrPort(q.Remote)
+	r := &accesslog.Record{
+		Time: at, Client: client.Addr().Unmap(), Method: string(q.Method), Scheme: "http", Host: string(q.Host), Target: string(q.Target),
+		Proto: "HTTP/1." + strconv.Itoa(q.Minor), Status: status, Bytes: sent, Result: resultNames[resultHit], Site: st.site.Name,
+	}
+	if q.HTTPS {
+		r.Scheme = "https"
+	}
+	for i := range q.Fields {
+		switch f := &q.Fields[i]; {
+		case bytes.EqualFold(f.Name, []byte("referer")):
+			r.Referer = string(f.Value)
+		case bytes.EqualFold(f.Name, []byte("user-agent")):
+			r.UserAgent = string(f.Value)
+		}
+	}
+	return r
 }

@@ -12,10 +12,7 @@ import (
 
 // metrics are the counters of a Server. Label values come from fixed lists.
 type metrics struct {
-	requests *prometheus.CounterVec
-	hits     prometheus.Counter // of requests
 	upstream *prometheus.CounterVec
-	bytes    prometheus.Counter
 	purges   *prometheus.CounterVec
 
 	badCertificates prometheus.Gauge
@@ -34,18 +31,10 @@ func (m *metrics) purged(r PurgeRequest) {
 // newMetrics makes the counters of s and registers them where there is a registerer.
 func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "popd_requests_total",
-			Help: "Requests, health probes excepted, by how they were answered.",
-		}, []string{"result"}), // hit, stale, miss, pass, error
 		upstream: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "popd_upstream_requests_total",
 			Help: "Requests sent on, by the tier that answered and how it ended.",
-		}, []string{"tier", "result"}), // shield, origin, none; ok, error, timeout
-		bytes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "popd_body_bytes_total",
-			Help: "Bytes of bodies written to clients and other nodes.",
-		}),
+		}, []string{"tier", "result"}), // peer, shield, origin, none; ok, error, timeout
 		purges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "popd_purges_total",
 			Help: "Purges, by what they named and how.",
@@ -57,7 +46,6 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	m.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "popd_certificate_expiry_seconds", Help: "When the certificate in use ends, in Unix time, by site.",
 	}, []string{"site"}) // the sites of the configuration
-	m.hits = m.requests.WithLabelValues("hit")
 	if reg == nil {
 		return m, nil
 	}
@@ -65,7 +53,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.upstream, m.bytes, m.purges, m.badCertificates, m.expiry,
+		newTallyCollector(&s.tallies), m.upstream, m.purges, m.badCertificates, m.expiry,
 		gauge("popd_store_bytes", "Bytes of answers, stored or on their way, with all that is needed to find them.", func() int64 { return s.store.Stats().Bytes }),
 		gauge("popd_store_limit_bytes", "The most that popd_store_bytes may be.", func() int64 { return s.store.Limit() }),
 		gauge("popd_store_entries", "Stored answers.", func() int64 { return s.store.Stats().Entries }),

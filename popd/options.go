@@ -11,6 +11,7 @@ import (
 
 	"github.com/catchment-net/catchment/internal/event"
 	"github.com/catchment-net/catchment/internal/underlay"
+	"github.com/catchment-net/catchment/popd/accesslog"
 	"github.com/catchment-net/catchment/purge"
 	"github.com/catchment-net/catchment/site"
 	"github.com/catchment-net/catchment/topology"
@@ -69,6 +70,8 @@ type Options struct {
 
 	// Purges says what has been purged: it is asked at each lookup. Nil: one of its own.
 	Purges *purge.Index
+
+	AccessLog *accesslog.Log // of clients' requests; the Server runs it. Nil: none
 
 	Logger     *slog.Logger          // nil discards
 	Events     *event.Ring           // nil: nobody listens

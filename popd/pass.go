@@ -29,7 +29,7 @@ func passReason(r *http.Request) string {
 // pass sends the client's own request upstream and its answer back; nothing is stored. After an unsafe method that
 // succeeded, what we hold for its URL goes (RFC 9111 §4.4).
 func (s *Server) pass(w http.ResponseWriter, r *http.Request, a *ask, fwd string) {
-	s.metrics.requests.WithLabelValues("pass").Inc()
+	noted(w, resultPass)
 	resp := s.forward(w, r, a, fwd, a.header, target(r))
 	if resp == nil {
 		return
@@ -89,6 +89,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd str
 	<-done // soon after the client has gone, since Do heeds the request's context
 	switch {
 	case err == nil:
+		notedUpstream(w, resp.Tier, tookOf(resp))
 		return resp
 	case body != nil && body.late.Load(): // the server takes this for a client who has gone
 		s.refuse(w, http.StatusRequestTimeout, "client; fwd="+fwd, "the body of the request stood still")
@@ -102,7 +103,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd str
 // updates or ends it (RFC 9111 §4.3.5): so it is asked for as for all clients, and the client's own conditions are ours
 // to answer.
 func (s *Server) head(w http.ResponseWriter, r *http.Request, a *ask, fwd string, stale mem.View) {
-	s.metrics.requests.WithLabelValues("pass").Inc()
+	noted(w, resultPass)
 	header, target, stamp := a.header, target(r), s.o.Purges.Head()
 	mine := !stale.OK() || unkeyed(a.shareable(), stale.Vary())
 	if !mine {

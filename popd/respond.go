@@ -32,6 +32,9 @@ func (s *Server) serveStored(w http.ResponseWriter, r *http.Request, e mem.View,
 // Where open is set, it opens parts of the body in any order; else they come from body, in one pass.
 func (s *Server) serveFlight(w http.ResponseWriter, r *http.Request, ans *answer, body flight.Body, open opener, fwd string, asker bool) (wanted bool) {
 	now := s.now()
+	if ans.tier != "" {
+		notedUpstream(w, ans.tier, ans.took)
+	}
 	params := []string{"fwd=" + fwd}
 	if ans.fwdStatus != 0 {
 		params = append(params, "fwd-status="+strconv.Itoa(ans.fwdStatus))
@@ -126,7 +129,6 @@ func (s *Server) writeBody(w http.ResponseWriter, r *http.Request, body flight.B
 		if _, err := w.Write(p); err != nil {
 			return // the client has gone
 		}
-		s.metrics.bytes.Add(float64(len(p)))
 		if body.Live() {
 			if err := rc.Flush(); err != nil {
 				return

@@ -22,6 +22,7 @@ import (
 	"github.com/catchment-net/catchment/popd/h1"
 	"github.com/catchment-net/catchment/popd/store/mem"
 	"github.com/catchment-net/catchment/popd/upstream"
+	"github.com/catchment-net/catchment/site"
 )
 
 // Server is the HTTP cache of one node. Its methods are safe for concurrent use.
@@ -34,6 +35,7 @@ type Server struct {
 	unsliced *flight.Marks // URLs whose origin gives no ranges though it says so
 	up       *upstream.Client
 	tiers    tiers
+	tallies  tallies
 	metrics  *metrics
 	loop     *h1.Server
 
@@ -107,6 +109,10 @@ func (s *Server) Apply(c Config) error {
 		return fmt.Errorf("listening addresses would change from %v to %v: restart popd to move them", s.listens, next.listens)
 	}
 	s.certificates.use(certs)
+	next.tallies = map[*site.Site]*tally{}
+	for _, st := range next.sites() {
+		next.tallies[st] = s.tallies.of(st.Name)
+	}
 	s.config.Store(next)
 	s.up.SetTopology(c.Topology)
 	s.o.Events.Add(event.Event{Kind: event.Config, Subject: "popd", State: "applied"})
@@ -148,14 +154,30 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.flights.Close()
 
 	s.ready(sockets)
+	asked := ctx
+	ctx, fail := context.WithCancelCause(asked)
+	defer fail(nil)
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.certificates.watch(watching) })
+	wg.Go(func() { fail(s.log(watching)) })
 	err = s.loop.Run(ctx, s.bindings(listens, sockets))
 	stop()
 	wg.Wait()
+	if cause := context.Cause(ctx); err == nil && asked.Err() == nil && !errors.Is(cause, context.Canceled) {
+		err = cause // the log could not be opened
+	}
 	s.o.Events.Add(event.Event{Kind: event.Process, Subject: "popd", State: "stopped"})
 	return err
+}
+
+// log writes the access log until ctx is done; without one it only waits.
+func (s *Server) log(ctx context.Context) error {
+	if s.o.AccessLog != nil {
+		return s.o.AccessLog.Run(ctx)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // claim makes the caller the one Run and pins the listening addresses until unclaim.

@@ -123,7 +123,7 @@ func (a *app) popd() *cobra.Command {
 			}
 			return a.serve(cmd, &f, "popd", func(p *daemon.Process) (daemon.Daemon, error) {
 				return node.NewStandaloneWeb(node.StandaloneWeb{
-					Origin: origin, Listen: listen, Memory: memory, State: p.State.Dir, Admin: f.admin, Logger: a.logger(&f), Ready: p.Ready,
+					Origin: origin, Listen: listen, Memory: memory, State: p.State.Dir, Admin: f.admin, Log: f.accessLog(), Logger: a.logger(&f), Ready: p.Ready,
 				})
 			})
 		},
@@ -133,7 +133,7 @@ func (a *app) popd() *cobra.Command {
 	cmd.Flags().StringVar(&origin, "origin", "", "where all content comes from, as http://HOST[:PORT]")
 	hubFlag(cmd, &hub)
 	f.addNode(cmd)
-	f.addMemory(cmd)
+	f.addCache(cmd)
 	return cmd
 }
 

@@ -23,12 +23,14 @@ import (
 	"github.com/catchment-net/catchment/keys"
 	"github.com/catchment-net/catchment/labs"
 	"github.com/catchment-net/catchment/node"
+	"github.com/catchment-net/catchment/popd/accesslog"
 )
 
 // daemonFlags are what every daemon takes.
 type daemonFlags struct {
 	node, state, admin, ready string
 	keys, memory, lab         string
+	logFile, logFormat        string
 	mmdb                      []string
 	verbose, insecure, vips   bool
 }
@@ -58,8 +60,15 @@ func (f *daemonFlags) addMMDB(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.mmdb, "mmdb", nil, "geodata for hosts steered by geo (default geo.mmdb and geo-asn.mmdb beside topology.yaml); may be repeated, the later one wins")
 }
 
-func (f *daemonFlags) addMemory(cmd *cobra.Command) {
+// addCache adds what a cache takes.
+func (f *daemonFlags) addCache(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.memory, "memory", "", "cache in memory, such as 1GiB")
+	cmd.Flags().StringVar(&f.logFile, "access-log", "", "file for a line about each client request, rotated at 256 MiB; - is standard output (default: none)")
+	cmd.Flags().StringVar(&f.logFormat, "access-log-format", "json", "json or combined")
+}
+
+func (f *daemonFlags) accessLog() accesslog.Options {
+	return accesslog.Options{Path: f.logFile, Format: accesslog.Format(f.logFormat)}
 }
 
 // logger writes to stderr; the access log and the events are elsewhere.
@@ -91,7 +100,7 @@ func (f *daemonFlags) name(args []string) (string, error) {
 func (a *app) options(f *daemonFlags, name string) (node.Options, error) {
 	o := node.Options{
 		Name: name, Dir: a.dir, Admin: strings.TrimPrefix(f.admin, "unix:"), MMDB: f.mmdb, Insecure: f.insecure, VIPs: f.vips, Logger: a.logger(f),
-		Registry: obs.Registry(obs.Build{Version: version}),
+		Registry: obs.Registry(obs.Build{Version: version}), AccessLog: f.accessLog(),
 	}
 	var err error
 	if o.Memory, err = parseBytes("--memory", f.memory); err != nil {
@@ -214,6 +223,6 @@ func (a *app) node() *cobra.Command {
 	cmd.Flags().StringVar(&f.node, "node", "", "the node's name (default: the host's name)")
 	f.addNode(cmd)
 	f.addMMDB(cmd)
-	f.addMemory(cmd)
+	f.addCache(cmd)
 	return cmd
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,7 +40,6 @@ type Log struct {
 	dropped prometheus.Counter
 	failed  prometheus.Counter
 	wake    chan struct{}
-	moved   atomic.Bool // Reopen was asked
 
 	mu  sync.Mutex // guards buf, which Add fills and Run takes
 	buf []byte
@@ -130,9 +128,6 @@ func (l *Log) Add(r *Record) {
 
 func cut(s string) string { return s[:min(len(s), maxText)] }
 
-// Reopen makes the next write open the path anew: for a tool that has moved the file away.
-func (l *Log) Reopen() { l.moved.Store(true) }
-
 // Run writes until ctx is done, and then what waits. A path that cannot be opened is an error at once; a write that
 // fails later costs its lines, which are counted, and the next ones are tried on a file opened anew.
 func (l *Log) Run(ctx context.Context) error {
@@ -154,9 +149,6 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 		lines := l.take(spare)
 		spare = lines
-		if l.moved.Swap(false) {
-			f.close()
-		}
 		err := f.write(lines)
 		if err != nil {
 			l.failed.Add(float64(len(lines)))

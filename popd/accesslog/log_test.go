@@ -152,24 +152,6 @@ func TestFullBufferDrops(t *testing.T) {
 	}
 }
 
-func TestReopen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	l, stop := start(t, Options{Path: path})
-	l.Add(record())
-	for l.waiting() > 0 || func() bool { at, err := os.Stat(path); return err != nil || at.Size() == 0 }() {
-		time.Sleep(time.Millisecond) // until it is written; the test's own limit ends it
-	}
-	if err := os.Rename(path, path+".old"); err != nil {
-		t.Fatal(err)
-	}
-	l.Reopen()
-	l.Add(record())
-	stop()
-	if got := len(lines(t, path)); got != 1 {
-		t.Errorf("%d lines after the move, want 1", got)
-	}
-}
-
 func TestRefused(t *testing.T) {
 	for _, c := range []struct {
 		o    Options

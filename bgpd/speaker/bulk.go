@@ -1,9 +1,15 @@
 package speaker
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/apiutil"
+	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 )
 
 // gobgp v3 makes an UPDATE of each prefix that changes and writes each by itself, 10 to 15 µs of processor time a prefix
@@ -18,19 +24,16 @@ import (
 // bulkLeast is from how many prefixes on changes are many.
 const bulkLeast = 32
 
-// ends are the two ends of a session's connection, and the families that the neighbour takes.
-type ends struct {
-	local, remote netip.AddrPort
-	four, six     bool
-}
+// ends are the two ends of a session's connection.
+type ends struct{ local, remote netip.AddrPort }
 
 // bulk holds the connections of sessions for the time of many changes.
 type bulk []socket
 
-// socket is the connection of a session, and the families that the neighbour takes.
+// socket is the connection of a session.
 type socket struct {
-	fd        int
-	four, six bool
+	fd       int
+	neighbor string // its address, as gobgp calls it
 }
 
 // openBulk finds the sockets of all established sessions, and has what is written to them wait for full segments.
@@ -42,7 +45,7 @@ func (s *Speaker) openBulk() bulk {
 			s.o.Logger.Debug("many changes go out one by one", "error", err)
 			continue
 		}
-		all = append(all, socket{fd: fd, four: at.four, six: at.six})
+		all = append(all, socket{fd: fd, neighbor: at.remote.Addr().String()})
 		cork(fd, true)
 	}
 	return all
@@ -62,10 +65,36 @@ func (s *Speaker) withdrawEarly(all bulk, gone []netip.Prefix) {
 		return
 	}
 	for _, to := range all {
-		if err := tell(to.fd, withdrawals(gone, to.four, to.six)); err != nil {
+		four, six, err := s.takes(to.neighbor)
+		if err == nil {
+			err = tell(to.fd, withdrawals(gone, four, six))
+		}
+		if err != nil {
 			s.o.Logger.Debug("withdrawals go out one by one", "error", err)
 		}
 	}
+}
+
+// takes asks which families a neighbour has said to take; one that says nothing of families takes IPv4 (RFC 4760 §8).
+// Where gobgp feeds BMP nobody is asked: to list a neighbour writes to the OPEN that is encoded there, a data race of the
+// library (v3.37.0).
+func (s *Speaker) takes(neighbor string) (four, six bool, err error) {
+	if s.feedsBMP.Load() {
+		return false, false, errors.New("gobgp feeds BMP")
+	}
+	said := false
+	var unread error
+	err = s.library().ListPeer(context.Background(), &api.ListPeerRequest{Address: neighbor}, func(p *api.Peer) {
+		var caps []bgp.ParameterCapabilityInterface
+		caps, unread = apiutil.UnmarshalCapabilities(p.GetState().GetRemoteCap())
+		for _, c := range caps {
+			if mp, ok := c.(*bgp.CapMultiProtocol); ok {
+				said = true
+				four, six = four || mp.CapValue == bgp.RF_IPv4_UC, six || mp.CapValue == bgp.RF_IPv6_UC
+			}
+		}
+	})
+	return four || !said, six, errors.Join(err, unread)
 }
 
 // connections are those of the established sessions.

@@ -29,27 +29,36 @@ func manyRoutes(n int, four, six bool) []Route {
 	return all
 }
 
-// rawSession runs a speaker with a rawPeer as its only neighbour and returns when the session is established.
+// rawSession runs a speaker with a rawPeer as its only neighbour and returns when the session is established. The peer
+// dials: gobgp would wait one to two seconds before it does.
 func rawSession(tb testing.TB, o Options, as ...func(*rawPeer)) (*Speaker, *rawPeer) {
 	tb.Helper()
-	p, at := newRawPeer(tb, netip.MustParseAddr("127.66.1.9"), 64496, as...)
-	o.ASN, o.RouterID = 64500, addrB
+	const asn = 64496
+	o.ASN, o.RouterID, o.Listen = 64500, addrB, []netip.AddrPort{netip.AddrPortFrom(addrB, 0)}
 	if len(o.Neighbors) == 0 {
 		o.Neighbors = []Neighbor{{}}
 	}
 	n := &o.Neighbors[0]
-	n.Name, n.Address, n.Port, n.ASN, n.Local = "raw", at.Addr(), at.Port(), 64496, addrB
+	n.Name, n.Address, n.ASN, n.Local, n.Passive = "raw", netip.MustParseAddr("127.66.1.9"), asn, addrB, true
 	s, err := New(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(tb.Context())
+	if err := s.Listen(ctx); err != nil {
+		tb.Fatal(err)
+	}
 	var running sync.WaitGroup
 	running.Go(func() { _ = s.Run(ctx) })
 	tb.Cleanup(func() {
 		cancel()
 		running.Wait()
 	})
+	p := &rawPeer{asn: asn}
+	for _, change := range as {
+		change(p)
+	}
+	p.call(tb, n.Address, s.Addrs()[0])
 	await(tb, "session with the raw peer", func() bool { return s.established() == 1 })
 	return s, p
 }

@@ -2,6 +2,7 @@ package speaker
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -59,6 +60,31 @@ func (p *rawPeer) serve(tb testing.TB, l net.Listener) {
 	tb.Cleanup(func() {
 		l.Close()
 		p.close()
+		running.Wait()
+	})
+}
+
+// call dials a speaker again and again, and speaks on every connection, until the test ends.
+func (p *rawPeer) call(tb testing.TB, from netip.Addr, to netip.AddrPort) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}
+		for ctx.Err() == nil {
+			if conn, err := d.DialContext(ctx, "tcp", to.String()); err == nil {
+				stop := context.AfterFunc(ctx, func() { conn.Close() })
+				_ = p.speak(conn)
+				stop()
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	tb.Cleanup(func() {
+		cancel()
 		running.Wait()
 	})
 }
@@ -290,17 +316,14 @@ func (p *rawPeer) without(all []Route) (at time.Time, updates int, ok bool) {
 	return time.Time{}, 0, false
 }
 
-// newRawPeer listens at addr; as makes it another one than most.
-func newRawPeer(tb testing.TB, addr netip.Addr, asn uint32, as ...func(*rawPeer)) (*rawPeer, netip.AddrPort) {
+// newRawPeer listens at addr.
+func newRawPeer(tb testing.TB, addr netip.Addr, asn uint32) (*rawPeer, netip.AddrPort) {
 	tb.Helper()
 	l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	p := &rawPeer{asn: asn}
-	for _, change := range as {
-		change(p)
-	}
 	p.serve(tb, l)
 	return p, l.Addr().(*net.TCPAddr).AddrPort()
 }

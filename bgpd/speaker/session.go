@@ -12,8 +12,6 @@ import (
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
-	"github.com/osrg/gobgp/v3/pkg/apiutil"
-	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v3/pkg/server"
 )
 
@@ -84,7 +82,7 @@ func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
 	}
 	err := b.WatchEvent(ctx, watched, func(e *api.WatchEventResponse) {
 		if p := e.GetPeer(); p != nil {
-			s.heardState(p.Peer.GetState(), s.endsOf(ctx, b, p.Peer))
+			s.heardState(p.Peer.GetState(), endsOf(p.Peer))
 		}
 		for _, p := range e.GetTable().GetPaths() {
 			s.heardBest(p)
@@ -109,36 +107,17 @@ func (s *Speaker) watch(ctx context.Context, b *server.BgpServer) error {
 	return nil
 }
 
-// endsOf returns the ends of a session that has just been established, and the families that the neighbour takes; nothing
-// of others. A neighbour that says nothing of families takes IPv4 (RFC 4760 §8). Where gobgp feeds BMP, nothing is known:
-// listing a neighbour would write to the OPEN that it encodes there, a data race of the library (v3.37.0).
-func (s *Speaker) endsOf(ctx context.Context, b *server.BgpServer, p *api.Peer) ends {
-	if p.GetState().GetSessionState() != api.PeerState_ESTABLISHED || s.feedsBMP.Load() {
-		return ends{}
-	}
-	remote, remoteErr := netip.ParseAddr(p.GetState().GetNeighborAddress())
+// endsOf returns the ends of a session that has just been established; the zero value where they are not known.
+func endsOf(p *api.Peer) ends {
+	remote, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
 	local, localErr := netip.ParseAddr(p.GetTransport().GetLocalAddress())
-	var caps []bgp.ParameterCapabilityInterface
-	listErr := b.ListPeer(ctx, &api.ListPeerRequest{Address: p.GetState().GetNeighborAddress()}, func(p *api.Peer) {
-		caps, _ = apiutil.UnmarshalCapabilities(p.GetState().GetRemoteCap())
-	})
-	if err := errors.Join(remoteErr, localErr, listErr); err != nil {
-		s.o.Logger.Debug("the ends of a session are not known", "error", err)
+	if err != nil || localErr != nil || p.GetState().GetSessionState() != api.PeerState_ESTABLISHED {
 		return ends{}
 	}
-	e := ends{
+	return ends{
 		local:  netip.AddrPortFrom(local.Unmap().WithZone(""), uint16(p.Transport.LocalPort)),
 		remote: netip.AddrPortFrom(remote.Unmap().WithZone(""), uint16(p.Transport.RemotePort)),
 	}
-	said := false
-	for _, c := range caps {
-		if mp, ok := c.(*bgp.CapMultiProtocol); ok {
-			said = true
-			e.four, e.six = e.four || mp.CapValue == bgp.RF_IPv4_UC, e.six || mp.CapValue == bgp.RF_IPv6_UC
-		}
-	}
-	e.four = e.four || !said
-	return e
 }
 
 func neighborOf(p *api.Path) netip.Addr {

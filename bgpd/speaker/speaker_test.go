@@ -214,6 +214,7 @@ func TestPOPTakesADefaultRouteAlone(t *testing.T) {
 
 // When the path is back, the session is, too, within 2 s: both ends are passive and the link dials, as in a lab.
 func TestSessionReturns(t *testing.T) {
+	before := len(leaked()) // by tests that ended a speaker while a session of its came up: gobgp forgets a queue then
 	a, heardA := listen(t, Options{ASN: 64496, RouterID: addrA, Listen: at(addrA), Neighbors: []Neighbor{
 		{Name: "b", Address: addrB, ASN: 64497, Local: addrA, Passive: true, Relation: Peer},
 	}})
@@ -231,6 +232,7 @@ func TestSessionReturns(t *testing.T) {
 		await(t, "route", func() bool { _, ok := heardA.has("198.51.100.0/24"); return ok })
 		l.cut()
 		await(t, "route gone", func() bool { _, ok := heardA.has("198.51.100.0/24"); return !ok })
+		await(t, "the session's end", func() bool { return heardA.lastEnd().Cause != "" }) // gobgp tells of it last
 		if last := heardA.lastEnd(); last.Cause != "read failed" {
 			t.Errorf("the session ended for %q, want read failed", last.Cause)
 		}
@@ -246,7 +248,7 @@ func TestSessionReturns(t *testing.T) {
 	for _, stop := range append(stops, stopLink) {
 		stop()
 	}
-	await(t, "no goroutine left", func() bool { return len(leaked()) == 0 })
+	await(t, "no goroutine left", func() bool { return len(leaked()) <= before })
 }
 
 func TestNeighborsAreAddedAndRemoved(t *testing.T) {

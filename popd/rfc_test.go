@@ -35,7 +35,7 @@ import (
 //	~ 2                                                the origin will have been asked so often in all
 //
 // `hit` says that the origin was not asked, `miss` that it was once, `2x` that it was twice. `#2` is the body of the
-// origin's second answer. Fields of origin answers may hold times as {-10s}, counted from the origin's now. `Date: none`
+// origin's second answer, `"abc"` a body in full. Fields of origin answers may hold times as {-10s}, counted from the origin's now. `Date: none`
 // leaves Date out, and the status `close` stands for a connection that breaks. A case marked [alone] runs on a cache
 // alone, [tiers] on one behind a shield, [local] not on a POP of several nodes, and [obey] with a site that lets clients
 // ask for fresh answers.
@@ -410,6 +410,10 @@ func (r *rfcRun) expect(s rfcStep) {
 		switch {
 		case word[0] == '#':
 			if got.body != word {
+				r.Errorf("line %d: body %q, want %s; %s", s.line, got.body, word, got.header["Cache-Status"])
+			}
+		case word[0] == '"':
+			if got.body != strings.Trim(word, `"`) {
 				r.Errorf("line %d: body %q, want %s; %s", s.line, got.body, word, got.header["Cache-Status"])
 			}
 		case word == "empty":

@@ -57,6 +57,19 @@ func (w *world) raw(text string) string {
 func TestUnkeyedFieldsDoNotPoison(t *testing.T) {
 	w := newWorld(t, echo)
 	w.shield()
+	unkeyedFieldsDoNotPoison(t, w)
+}
+
+// The same behind a shield, where what a client says in fields of ours is said to another node.
+func TestUnkeyedFieldsDoNotPoisonTiers(t *testing.T) {
+	w := newWorld(t, echo)
+	w.shield()
+	w.node("nyc1", nil)
+	unkeyedFieldsDoNotPoison(t, w)
+}
+
+func unkeyedFieldsDoNotPoison(t *testing.T, w *world) {
+	t.Helper()
 	for i, line := range []string{
 		"X-Forwarded-Host: evil.example", "X-Forwarded-Server: evil.example", "X-Forwarded-Scheme: evil", "X-Forwarded-Proto: https",
 		"X-Forwarded-Port: 666", "X-Forwarded-Prefix: /evil", "X-Forwarded-Path: /evil", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-SSL: on",
@@ -180,6 +193,7 @@ func TestRequestTricksDoNotPoison(t *testing.T) {
 	} {
 		w := newWorld(t, echo)
 		w.shield()
+		w.node("nyc1", nil)
 		attack := tt.attack
 		if i := strings.Index(attack, "\r\n"); i > 0 {
 			attack = attack[:i+2] + "Connection: close\r\n" + attack[i+2:]

@@ -30,7 +30,7 @@ func TestNoQueryIsLostWhileGeodataChanges(t *testing.T) {
 	w.write("sites/shop.yaml", strings.Replace(siteText, "pinned", "geo", 1))
 	ready := make(chan []string, 1)
 	srv, err := NewStandaloneDNS(StandaloneDNS{
-		Zones: []string{"shop.example=" + filepath.Join(w.dir, "zones/shop.example")}, Listen: []string{"127.0.0.1:0"}, Dir: w.dir,
+		Zones: []string{"shop.example=" + filepath.Join(w.dir, "zones/shop.example")}, Listen: []string{"127.0.0.1:0"}, Dir: w.dir, RateLimit: -1,
 		Ready: func(addrs []string) { ready <- addrs },
 	})
 	if err != nil {

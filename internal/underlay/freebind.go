@@ -4,7 +4,6 @@ package underlay
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -43,7 +42,7 @@ func (h Host) ListenPackets(ctx context.Context, network, address string, n int)
 			for _, open := range all {
 				open.Close()
 			}
-			return nil, fmt.Errorf("socket %d of %d: %w", len(all)+1, n, err)
+			return nil, err
 		}
 		all = append(all, c)
 		address = c.LocalAddr().String()

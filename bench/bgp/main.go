@@ -33,6 +33,7 @@ type options struct {
 	transits []string
 	trials   int
 	long     bool
+	hot      time.Duration
 	json     string
 	bfd      time.Duration
 	speakers string
@@ -84,6 +85,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.trials, "trials", 10, "of each row")
 	f.DurationVar(&o.bfd, "bfd", 10*time.Millisecond, "row blackhole: between two BFD packets; 0 leaves it to the hold time of 9 s")
 	f.BoolVar(&o.long, "long", false, "also the rows of many minutes: idle (2), saturated (10)")
+	f.DurationVar(&o.hot, "saturated", 10*time.Minute, "row saturated: for how long, with each speaker")
 	f.StringVar(&o.speakers, "speakers", "", "only speakers whose names hold this, as exabgp")
 	f.StringVar(&o.json, "json", "", "file for the same as JSON")
 	f.BoolVar(&o.verbose, "v", false, "print each trial")

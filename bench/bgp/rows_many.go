@@ -272,9 +272,8 @@ func cpu(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// saturated: nothing is wrong but that there is no processor time, for ten minutes.
+// saturated: nothing is wrong but that there is no processor time.
 func saturated(ctx context.Context, o options, transit string, t *table) error {
-	const minutes = 10
 	for _, sp := range []speaker{ours(), ourNode()} {
 		if !o.measures(sp) {
 			continue
@@ -291,7 +290,7 @@ func saturated(ctx context.Context, o options, transit string, t *table) error {
 			})
 		}
 		began := time.Now()
-		sleep(ctx, minutes*time.Minute)
+		sleep(ctx, o.hot)
 		n := c.withdrawals(began)
 		if n > 0 {
 			err = c.events(ctx, began, func(e event.Event) {
@@ -303,7 +302,7 @@ func saturated(ctx context.Context, o options, transit string, t *table) error {
 		if err := errors.Join(err, c.down(), ctx.Err()); err != nil {
 			return err
 		}
-		t.add(line{Row: "saturated", Speaker: sp.name, Transit: transit, Unit: "withdrawals", What: fmt.Sprintf("without a cause, in %d minutes", minutes)}, bar{max: new(0.0)}, []float64{float64(n)})
+		t.add(line{Row: "saturated", Speaker: sp.name, Transit: transit, Unit: "withdrawals", What: fmt.Sprintf("without a cause, in %v", o.hot)}, bar{max: new(0.0)}, []float64{float64(n)})
 	}
 	return nil
 }

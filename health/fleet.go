@@ -152,10 +152,10 @@ func (f *Fleet) Merge(now time.Time, r Record) bool {
 	return true
 }
 
-// fresh returns a node's word while it counts.
-func (f *Fleet) fresh(now time.Time, node string) (Record, bool) {
+// fresh reports whether a node's word counts.
+func (f *Fleet) fresh(now time.Time, node string) bool {
 	w, ok := f.heard[node]
-	return w.rec, ok && now.Sub(w.at) <= WordAge
+	return ok && now.Sub(w.at) <= WordAge
 }
 
 // View returns the fleet as it looks at time now. It is the same pointer as long as nothing that a reader acts upon has
@@ -197,7 +197,7 @@ func (f *Fleet) nodeView(now time.Time, n *topology.Node) NodeView {
 	}
 	maps.Copy(nv.Services, w.rec.Services)
 	nv.Claims, nv.Claimed, nv.Progress = w.rec.Claims, w.at, w.rec.Progress
-	_, nv.Heard = f.fresh(now, n.Name)
+	nv.Heard = f.fresh(now, n.Name)
 	nv.Knows = f.knownTo(now, &w.rec)
 	if nv.Heard && w.rec.Draining && !nv.Draining && !f.lifted(now, n.Name) && !f.lifted(now, n.POP.Name) {
 		nv.Draining, nv.Why = true, w.rec.Why // by an intent that has not come here yet

@@ -62,7 +62,7 @@ func (f *Fleet) SetChecks(ids []string) {
 func (f *Fleet) Voices(now time.Time) []string {
 	voices := []string{f.name}
 	for name := range f.heard {
-		if _, ok := f.fresh(now, name); ok {
+		if f.fresh(now, name) {
 			voices = append(voices, name)
 		}
 	}

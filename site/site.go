@@ -58,7 +58,7 @@ type Target struct {
 	Addresses []netip.Addr   // or
 	CNAME     string         // fully qualified, lower case, no final dot
 	Weight    int            // default 1; 0 takes it out
-	Probe     string         // URL that must answer 200, with {address} for each address; empty: not probed
+	Probe     string         // URL that must answer 2xx, with {address} for each address; empty: not probed
 }
 
 // Origin is where the site's content comes from.

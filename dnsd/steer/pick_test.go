@@ -231,7 +231,7 @@ func TestHealthOfTargets(t *testing.T) {
 	} {
 		v := view()
 		v.Targets = map[string]health.Cause{}
-		for _, id := range strings.Fields(c.down) {
+		for id := range strings.FieldsSeq(c.down) {
 			v.Targets[id] = health.Cause{Text: "refused"}
 		}
 		d := p.decide(at(t, "BER"), c.family, v)

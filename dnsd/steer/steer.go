@@ -42,8 +42,8 @@ type Policy struct {
 
 	sources   *geodata.Sources // for explaining
 	table     *geodata.Table   // geo: orders spots
-	geography *geography     // geo: what table was compiled from
-	members   [][]uint16     // geo: the candidates at a spot; most have one
+	geography *geography       // geo: what table was compiled from
+	members   [][]uint16       // geo: the candidates at a spot; most have one
 }
 
 // way is site.Steer as a number, which is compared for each query.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/catchment-net/catchment/dnsd/rrl"
 )
 
 // customers are n zones of 20 records each; round changes what is in one of every so many.
@@ -61,7 +63,7 @@ func BenchmarkApply(b *testing.B) {
 // again, and of one in which all have.
 func BenchmarkReloadUnderLoad(b *testing.B) {
 	const zones, turns, turn = 10000, 5, time.Second
-	s, addr := start(b, Options{Listen: []string{"127.0.0.1:0"}}, Config{Zones: customers(zones, 1, 0)})
+	s, addr := start(b, Options{Listen: []string{"127.0.0.1:0"}, RateLimit: rrl.Options{Rate: -1}}, Config{Zones: customers(zones, 1, 0)})
 	cases := []struct {
 		name    string
 		texts   [][]ZoneSource

@@ -19,6 +19,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/catchment-net/catchment/dnsd"
+	"github.com/catchment-net/catchment/dnsd/rrl"
 )
 
 const (
@@ -186,7 +187,7 @@ func ours(t *testing.T, zones []zoneFile) server {
 		conf.Zones = append(conf.Zones, dnsd.ZoneSource{Origin: z.origin, File: z.file(), Text: []byte(z.text)})
 	}
 	at := make(chan string, 1)
-	s, err := dnsd.New(dnsd.Options{Listen: []string{"127.0.0.1:0"}, Ready: func(addrs []string) { at <- addrs[0] }})
+	s, err := dnsd.New(dnsd.Options{Listen: []string{"127.0.0.1:0"}, RateLimit: rrl.Options{Rate: -1}, Ready: func(addrs []string) { at <- addrs[0] }})
 	if err != nil {
 		t.Fatal(err)
 	}

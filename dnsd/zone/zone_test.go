@@ -402,3 +402,38 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzResolve asks any zone for any name and type: it ends, and the answer is no longer than the zone and the longest
+// chain of aliases.
+func FuzzResolve(f *testing.F) {
+	f.Add(shop, "www.sub.shop.example.", uint16(dns.TypeA))
+	f.Add(shop, "q.any.shop.example.", uint16(dns.TypeHTTPS))
+	f.Add("@ SOA n m 1 1 1 1 1\n@ NS n\nl1 DNAME l2\nl2 DNAME l1\ng DNAME a.g\n", "x.g.shop.example.", uint16(dns.TypeANY))
+	f.Add("@ SOA n m 1 1 1 1 1\n@ NS n\n* CNAME *\n", "a\\.b.shop.example.", uint16(dns.TypeDS))
+	f.Fuzz(func(t *testing.T, text, name string, qtype uint16) {
+		if _, ok := dns.IsDomainName(name); !ok || !fits(dns.Fqdn(name)) {
+			return // no question can carry it
+		}
+		z, err := Parse("shop.example", "f", []byte(text))
+		if err != nil {
+			return
+		}
+		s, err := NewSet([]*Zone{z}, []string{"www.shop.example", "cdn.shop.example", "*.any.shop.example"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records := 0
+		for _, n := range s.Find("shop.example.").names {
+			for _, set := range n.rrsets {
+				records += len(set)
+			}
+		}
+		a := s.Resolve(dns.Fqdn(name), qtype, fixed{})
+		if got, most := len(a.Answer)+len(a.Authority)+len(a.Additional), 2*maxChain+3*records+1; got > most {
+			t.Errorf("%d records in an answer from %d", got, records)
+		}
+		if a.Authoritative && a.Rcode == dns.RcodeNameError && len(a.Authority) != 1 {
+			t.Errorf("NXDOMAIN without its SOA: %s", short(a))
+		}
+	})
+}

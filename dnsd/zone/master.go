@@ -29,7 +29,7 @@ func Parse(origin, file string, text []byte) (*Zone, error) {
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
-	z.soa = z.names[z.origin].rrsets[dns.TypeSOA][0].(*dns.SOA)
+	z.soa = z.names[z.origin].own(dns.TypeSOA)[0].(*dns.SOA)
 	return z, nil
 }
 
@@ -40,7 +40,7 @@ func (z *Zone) insert(rr dns.RR) {
 		return
 	}
 	n := z.add(h.Name)
-	set := n.rrsets[h.Rrtype]
+	set := n.own(h.Rrtype)
 	for _, other := range set {
 		if dns.IsDuplicate(other, rr) {
 			return
@@ -54,6 +54,6 @@ func (z *Zone) insert(rr dns.RR) {
 			other.Header().Ttl = ttl
 		}
 	}
-	n.rrsets[h.Rrtype] = append(set, rr)
+	n.put(h.Rrtype, append(set, rr))
 	n.cut = n.cut || h.Rrtype == dns.TypeNS && h.Name != z.origin
 }

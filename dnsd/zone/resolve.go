@@ -172,7 +172,7 @@ func (r *resolution) nodata() {
 // records say nothing without the signatures of this zone (RFC 4035 §3.1.4) and stay out.
 func (r *resolution) refer(n *name) {
 	r.a.Authoritative = len(r.a.Answer) > 0 // the alias before it is ours
-	servers := n.rrsets[dns.TypeNS]
+	servers := n.own(dns.TypeNS)
 	r.a.Authority = append(r.a.Authority, servers...)
 	r.addresses(servers)
 }
@@ -184,8 +184,8 @@ func (r *resolution) addresses(servers []dns.RR) {
 		if target == nil || target.steered {
 			continue
 		}
-		r.a.Additional = append(r.a.Additional, target.rrsets[dns.TypeA]...)
-		r.a.Additional = append(r.a.Additional, target.rrsets[dns.TypeAAAA]...)
+		r.a.Additional = append(r.a.Additional, target.own(dns.TypeA)...)
+		r.a.Additional = append(r.a.Additional, target.own(dns.TypeAAAA)...)
 	}
 }
 

@@ -28,9 +28,34 @@ type Zone struct {
 
 // name is a node of the tree. One without records is an empty non-terminal (RFC 4592 §2.2.2).
 type name struct {
-	rrsets  map[uint16][]dns.RR
+	rrsets  []rrset // by type, lowest first
 	steered bool // A, AAAA and CNAME are the Steerer's
 	cut     bool // NS below the apex: a delegation; what is below is not ours to answer
+}
+
+// rrset is the records of one type. Most names have one or two, so that a list is smaller than a map and as fast.
+type rrset struct {
+	qtype uint16
+	rrs   []dns.RR
+}
+
+// own returns the zone's own records of a type.
+func (n *name) own(qtype uint16) []dns.RR {
+	for _, set := range n.rrsets {
+		if set.qtype == qtype {
+			return set.rrs
+		}
+	}
+	return nil
+}
+
+// put replaces the records of a type.
+func (n *name) put(qtype uint16, rrs []dns.RR) {
+	i, there := slices.BinarySearchFunc(n.rrsets, qtype, func(s rrset, t uint16) int { return int(s.qtype) - int(t) })
+	if !there {
+		n.rrsets = slices.Insert(n.rrsets, i, rrset{qtype: qtype})
+	}
+	n.rrsets[i].rrs = rrs
 }
 
 // Origin returns the zone's name, lower case with its final dot.
@@ -60,14 +85,14 @@ func (n *name) rrset(qtype uint16) []dns.RR {
 	if n.steered && (qtype == dns.TypeA || qtype == dns.TypeAAAA || qtype == dns.TypeCNAME) {
 		return nil
 	}
-	return n.rrsets[qtype]
+	return n.own(qtype)
 }
 
 // add puts the name and its ancestors up to the origin into the tree.
 func (z *Zone) add(owner string) *name {
 	n := z.names[owner]
 	if n == nil {
-		n = &name{rrsets: map[uint16][]dns.RR{}}
+		n = &name{}
 		z.names[owner] = n
 		if owner != z.origin {
 			z.add(parent(owner))
@@ -108,7 +133,11 @@ func (z *Zone) negativeSOA() dns.RR {
 
 // types lists the types that the name has, lowest first.
 func (n *name) types() []uint16 {
-	return slices.Sorted(maps.Keys(n.rrsets))
+	types := make([]uint16, len(n.rrsets))
+	for i, set := range n.rrsets {
+		types[i] = set.qtype
+	}
+	return types
 }
 
 // parent cuts the first label off; the root's parent is the root.

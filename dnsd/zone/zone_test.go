@@ -425,7 +425,7 @@ func FuzzResolve(f *testing.F) {
 		records := 0
 		for _, n := range s.Find("shop.example.").names {
 			for _, set := range n.rrsets {
-				records += len(set)
+				records += len(set.rrs)
 			}
 		}
 		a := s.Resolve(dns.Fqdn(name), qtype, fixed{})

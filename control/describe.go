@@ -217,8 +217,11 @@ func (d describer) site(s *site.Site) {
 	for _, o := range s.Origins {
 		d.line(1, "- %s", originText(o))
 	}
-	if s.TLS.On() {
-		d.line(0, "tls: {certificate: %s, key: %s}", s.TLS.Certificate, secret(s.TLS.Key))
+	if len(s.TLS) > 0 {
+		d.line(0, "tls:")
+	}
+	for _, t := range s.TLS {
+		d.line(1, "- %s", certificateText(t))
 	}
 	d.line(0, "cache:")
 	d.line(1, "key: %s", keyText(s.Cache.Key))
@@ -231,6 +234,10 @@ func (d describer) site(s *site.Site) {
 	for _, r := range s.Cache.Rules {
 		d.line(2, "- %s", ruleText(r))
 	}
+}
+
+func certificateText(t site.TLS) string {
+	return fmt.Sprintf("{certificate: %s, key: %s}", t.Certificate, secret(t.Key))
 }
 
 func (d describer) host(h *site.Host) {

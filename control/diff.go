@@ -188,7 +188,10 @@ func cachesOf(s *Snapshot) map[string]string {
 	}
 	for _, one := range s.Sites {
 		subject := "site " + one.Name
-		var origins, rules []string
+		var origins, rules, certificates []string
+		for _, t := range one.TLS {
+			certificates = append(certificates, certificateText(t))
+		}
 		for _, o := range one.Origins {
 			origins = append(origins, originText(o))
 		}
@@ -196,7 +199,7 @@ func cachesOf(s *Snapshot) map[string]string {
 			rules = append(rules, ruleText(r))
 		}
 		facts[subject+" origin"] = strings.Join(origins, ", ")
-		facts[subject+" tls"] = one.TLS.String()
+		facts[subject+" tls"] = strings.Join(certificates, ", ")
 		facts[subject+" key"] = keyText(one.Cache.Key)
 		facts[subject+" vary"] = varyText(one.Cache)
 		facts[subject+" obey_clients"] = strconv.FormatBool(one.Cache.ObeyClients)

@@ -29,7 +29,7 @@ import (
 )
 
 // issue writes a certificate for these names, which only itself vouches for, and its key.
-func issue(t *testing.T, dir string, serial int64, names ...string) (site.TLS, *x509.Certificate) {
+func issue(t *testing.T, dir string, serial int64, names ...string) ([]site.TLS, *x509.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -58,10 +58,10 @@ func issue(t *testing.T, dir string, serial int64, names ...string) (site.TLS, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	return site.TLS{
+	return []site.TLS{{
 		Certificate: write(names[0]+".pem", "CERTIFICATE", der),
 		Key:         topology.Secret{File: write(names[0]+".key", "PRIVATE KEY", private)},
-	}, leaf
+	}}, leaf
 }
 
 const secure = "192.0.2.80:443"
@@ -179,7 +179,7 @@ func TestRenewedCertificateIsTakenUp(t *testing.T) {
 		if got := serial(); got != 1 {
 			t.Fatalf("serial %d, want 1", got)
 		}
-		if err := os.WriteFile(s.TLS.Certificate, []byte("nonsense"), 0o600); err != nil {
+		if err := os.WriteFile(s.TLS[0].Certificate, []byte("nonsense"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(11 * time.Second)
@@ -217,13 +217,13 @@ func TestCertificateThatCannotBeUsedIsRefused(t *testing.T) {
 	good, _ := issue(t, dir, 1, "www.shop.example")
 	other, _ := issue(t, dir, 1, "www.blog.example")
 	for name, tt := range map[string]struct {
-		tls  site.TLS
+		tls  []site.TLS
 		want string
 	}{
-		"no such file":  {site.TLS{Certificate: dir + "/none.pem", Key: good.Key}, "read certificate"},
-		"no such key":   {site.TLS{Certificate: good.Certificate, Key: topology.Secret{File: dir + "/none"}}, "read the certificate's key"},
-		"another's key": {site.TLS{Certificate: good.Certificate, Key: other.Key}, "private key does not match"},
-		"another host":  {other, "is not for host"},
+		"no such file":  {[]site.TLS{{Certificate: dir + "/none.pem", Key: good[0].Key}}, "read certificate"},
+		"no such key":   {[]site.TLS{{Certificate: good[0].Certificate, Key: topology.Secret{File: dir + "/none"}}}, "read the certificate's key"},
+		"another's key": {[]site.TLS{{Certificate: good[0].Certificate, Key: other[0].Key}}, "private key does not match"},
+		"another host":  {other, "no certificate names host"},
 	} {
 		srv, err := popd.New(popd.Options{Node: "ams1", Public: []string{"127.0.0.1:0"}, Insecure: true})
 		if err != nil {

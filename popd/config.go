@@ -49,7 +49,7 @@ func newConfig(o Options, c Config) (*config, error) {
 			return nil, err
 		}
 	}
-	n.listens = listening(o, c.Topology, n.node, slices.ContainsFunc(c.Sites, func(s *site.Site) bool { return s.TLS.On() }))
+	n.listens = listening(o, c.Topology, n.node, slices.ContainsFunc(c.Sites, func(s *site.Site) bool { return len(s.TLS) > 0 }))
 	return n, n.digest()
 }
 

@@ -44,7 +44,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		Name: "popd_certificates_refused", Help: "Sites whose certificate files have changed into something that cannot be used; the certificate before goes on.",
 	})
 	m.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "popd_certificate_expiry_seconds", Help: "When the certificate in use ends, in Unix time, by site.",
+		Name: "popd_certificate_expiry_seconds", Help: "When the first certificate in use ends, in Unix time, by site.",
 	}, []string{"site"}) // the sites of the configuration
 	if reg == nil {
 		return m, nil

@@ -27,7 +27,7 @@ type Site struct {
 	Hosts   []*Host
 	Origins []Origin
 	Cache   Cache
-	TLS     TLS
+	TLS     []TLS // none: it is not served over HTTPS
 }
 
 // Host is one name of the site. It lies in a zone that we serve; steering only overlays that zone.

@@ -28,6 +28,7 @@ const (
 	missShare  = 0.04   // URLs never asked for before
 	postShare  = 0.01
 	startLimit = 20 * time.Second
+	fillLimit  = time.Minute // to ask for all of them once
 )
 
 // bench is a run.
@@ -161,10 +162,13 @@ func (b *bench) warm(ctx context.Context, s *server, row string) error {
 
 // fill asks for every URL of the mixed load once.
 func (b *bench) fill(s *server) error {
+	if s.filled {
+		return nil
+	}
+	s.filled = true
 	i := 0
-	left := time.Now().Add(time.Minute)
-	for i < urls && time.Now().Before(left) {
-		if _, err := load(s.at, 16, 500*time.Millisecond, func() []byte {
+	for end := time.Now().Add(fillLimit); i < urls && time.Now().Before(end); {
+		if _, err := load(s.at, 16, time.Second, func() []byte {
 			i++
 			return get(fmt.Sprintf("/url/%d", i%urls))
 		}); err != nil {

@@ -20,6 +20,7 @@ type server struct {
 	name string
 	at   netip.AddrPort
 	*process
+	filled bool // it has been asked for every URL of the mixed load
 }
 
 // launch starts a server that caches the origin's answers in memory, with one worker.
@@ -106,7 +107,7 @@ http {
 	uwsgi_temp_path DIR/uwsgi;
 	scgi_temp_path DIR/scgi;
 	proxy_cache_path DIR/cache levels=1:2 keys_zone=main:64m max_size=512m inactive=1h use_temp_path=off;
-	open_file_cache max=100000 inactive=1h;
+	open_file_cache max=15000 inactive=1h;
 	upstream origin { server ORIGIN; keepalive 64; }
 	server {
 		listen ADDR;

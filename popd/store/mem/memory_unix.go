@@ -15,6 +15,7 @@ func mapMemory(owner *arena, n int64) []byte {
 	if err != nil {
 		return make([]byte, n)
 	}
+	adviseHuge(mem)
 	// An error would say that it is not mapped.
 	runtime.AddCleanup(owner, func(mem []byte) { _ = unix.Munmap(mem) }, mem)
 	return mem

@@ -321,9 +321,10 @@ func FuzzNotModified(f *testing.F) {
 
 func BenchmarkUse(b *testing.B) {
 	p := NewPolicy(exchange(200, nil, []string{"Cache-Control: max-age=60"}), Rule{})
+	now := instant(time.Second)
 	b.ReportAllocs()
 	for b.Loop() {
-		if p.Use(instant(time.Second), Wish{}) != Fresh {
+		if p.Use(now, Wish{}) != Fresh {
 			b.Fatal("stale")
 		}
 	}

@@ -38,7 +38,7 @@ func TestChangesUnderQueriesMixNothing(t *testing.T) {
 	byPlace := testConfig(t)
 	byRule := testConfig(t)
 	byRule.Geo.Rules.Prefixes = []*geodata.Rule{{Prefix: netip.MustParsePrefix("198.51.100.64/28"), To: []string{"sin"}}}
-	s, addr := start(t, Options{Node: "ams1", POP: "ams", Listen: []string{"127.0.0.1:0"}}, byPlace)
+	s, addr := start(t, Options{Node: "ams1", POP: "ams", Listen: []string{"127.0.0.1:0"}, RateLimit: rrl.Options{Rate: -1}}, byPlace)
 	allowed := map[string]bool{
 		"203.0.113.17 /27": true, // nyc is nearest
 		"203.0.113.1 /27":  true, // nyc is down

@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/catchment-net/catchment/dnsd/rrl"
 	"github.com/catchment-net/catchment/geodata"
 	"github.com/catchment-net/catchment/health"
 	"github.com/catchment-net/catchment/internal/fault"

@@ -29,8 +29,8 @@ type Zone struct {
 // name is a node of the tree. One without records is an empty non-terminal (RFC 4592 §2.2.2).
 type name struct {
 	rrsets  []rrset // by type, lowest first
-	steered bool // A, AAAA and CNAME are the Steerer's
-	cut     bool // NS below the apex: a delegation; what is below is not ours to answer
+	steered bool    // A, AAAA and CNAME are the Steerer's
+	cut     bool    // NS below the apex: a delegation; what is below is not ours to answer
 }
 
 // rrset is the records of one type. Most names have one or two, so that a list is smaller than a map and as fast.

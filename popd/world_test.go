@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -181,6 +182,68 @@ type reply struct {
 func (r reply) last() string {
 	members := strings.Split(strings.Join(r.header["Cache-Status"], ", "), ", ")
 	return members[len(members)-1]
+}
+
+// interim is an interim answer.
+type interim struct {
+	status int
+	header http.Header
+}
+
+// rfcReply is an answer and the interim ones before it.
+type rfcReply struct {
+	reply
+	interim []interim
+}
+
+func (w *world) ask(addr, method, target string, lines []string) (rfcReply, error) {
+	var out rfcReply
+	real, ok := w.net.find(addr)
+	if !ok {
+		return out, fmt.Errorf("nothing listens on %q", addr)
+	}
+	c, err := net.Dial("tcp", real)
+	if err != nil {
+		return out, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		return out, err
+	}
+	version, host, body := "HTTP/1.1", "Host: www.shop.example\r\n", ""
+	text := ""
+	for _, l := range lines {
+		switch {
+		case strings.HasPrefix(l, "body: "):
+			body = strings.TrimPrefix(l, "body: ")
+			l = "Content-Length: " + strconv.Itoa(len(body))
+		case strings.HasPrefix(l, "version: "):
+			version = strings.TrimPrefix(l, "version: ")
+			continue
+		case strings.HasPrefix(l, "Host:"):
+			host = ""
+		}
+		text += l + "\r\n"
+	}
+	if _, err := io.WriteString(c, method+" "+target+" "+version+"\r\n"+host+text+"\r\n"+body); err != nil {
+		return out, err
+	}
+	br := bufio.NewReader(c)
+	for {
+		resp, err := http.ReadResponse(br, &http.Request{Method: method})
+		if err != nil {
+			return out, err
+		}
+		if resp.StatusCode < 200 {
+			_ = resp.Body.Close() // it has none
+			out.interim = append(out.interim, interim{resp.StatusCode, resp.Header})
+			continue
+		}
+		all, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it was read to its end
+		out.reply = reply{resp.StatusCode, resp.Header, string(all), resp.Close, err}
+		return out, nil
+	}
 }
 
 // do sends one request on a connection of its own and leaves interim answers out. Header lines are "Name: value".

@@ -2,6 +2,7 @@ package fresh
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -75,16 +76,11 @@ func Validates(notModified, stored http.Header) bool {
 }
 
 // notModifiedFields are what a 304 carries of the stored header (RFC 9110 §15.4.5), and what says who answered.
-var notModifiedFields = []string{"Cache-Control", "Content-Location", "Date", "Etag", "Expires", "Last-Modified", "Vary", "Cache-Status", "Via"}
+var notModifiedFields = []string{"Cache-Control", TargetedField, "Content-Location", "Date", "Etag", "Expires", "Last-Modified", "Vary", "Cache-Status", "Via"}
 
 // KeptInNotModified reports whether a 304 to a client carries the field of this canonical name.
 func KeptInNotModified(name []byte) bool {
-	for _, kept := range notModifiedFields {
-		if string(name) == kept {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(notModifiedFields, string(name))
 }
 
 // NotModifiedHeader picks from a stored header what a 304 carries: to a cache of ours all that updates its own stored

@@ -187,12 +187,8 @@ func (s *Server) received(a *ask, stamp uint64, resp *upstream.Answer, ours bool
 		status: resp.StatusCode, header: cleaned(fresh.Header(resp.Header, resp.StatusCode, a.rule)), length: resp.ContentLength,
 		policy: fresh.NewPolicy(x, a.rule), fwdStatus: resp.StatusCode, tier: resp.Tier, took: tookOf(resp),
 	}
-	vary, varyOK := key.Vary(resp.Header["Vary"])
+	vary, varyOK := key.Vary(append(fresh.ImpliedVary(resp.Header), resp.Header["Vary"]...))
 	ans.shared = fresh.Shared(ans.header)
-	if allowed := resp.Header.Get("Access-Control-Allow-Origin"); allowed != "" && allowed != "*" && varyOK && !slices.Contains(vary, "origin") {
-		vary = append(vary, "origin") // it answers one origin's pages, whether Vary says so or not
-		slices.Sort(vary)
-	}
 	ans.vary, ans.variant = vary, key.Variant(a.primary, vary, a.header)
 	ans.storable, ans.detail = s.storable(a, x, resp)
 	switch {

@@ -123,6 +123,22 @@ func TestOneOriginsPagesAreNotAnothers(t *testing.T) {
 	w.wantAsked(2)
 }
 
+// TestACodingIsNotForThoseWhoDoNotTakeIt: an origin compresses for who takes it, and forgets to say so in Vary.
+func TestACodingIsNotForThoseWhoDoNotTakeIt(t *testing.T) {
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			answer("zipped", "Cache-Control: max-age=60", "Content-Encoding: gzip")(rw, r)
+			return
+		}
+		answer("plain", "Cache-Control: max-age=60")(rw, r)
+	})
+	w.shield()
+	w.get("/", "Accept-Encoding: gzip")
+	if r := w.get("/"); r.body != "plain" {
+		t.Errorf("a client that takes no coding got %q", r.body)
+	}
+}
+
 // TestRequestTricksDoNotPoison: whatever the attacker sends, the victim's answer is that of its own, clean request.
 func TestRequestTricksDoNotPoison(t *testing.T) {
 	const host = "Host: www.shop.example\r\n"

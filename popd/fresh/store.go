@@ -93,6 +93,19 @@ var understood = map[int]bool{
 	500: true, 501: true, 502: true, 503: true, 504: true,
 }
 
+// ImpliedVary names the request fields that an answer differs by though its Vary may be silent: it is in a coding that a
+// client must take, or allows the pages of one origin.
+func ImpliedVary(h http.Header) []string {
+	var names []string
+	if coding := h.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		names = append(names, "accept-encoding")
+	}
+	if allowed := h.Get("Access-Control-Allow-Origin"); allowed != "" && allowed != "*" {
+		names = append(names, "origin")
+	}
+	return names
+}
+
 // notStored are the fields that are about a connection or a proxy (RFC 9111 §3.1).
 var notStored = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",

@@ -50,7 +50,7 @@ type conn struct {
 	current *response // to it
 
 	tryRead, tryWrite func(fd uintptr) bool // made once: they would be allocated for each call
-	ioErr             error                 // of the last of them
+	readErr, writeErr error                 // of the last of each: the watcher reads while the handler writes
 }
 
 func newConn(l *listener, rwc net.Conn) *conn {

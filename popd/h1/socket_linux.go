@@ -37,12 +37,12 @@ func (c *conn) openRaw() {
 			}
 			return false
 		case err != nil:
-			c.ioErr = os.NewSyscallError("read", err)
+			c.readErr = os.NewSyscallError("read", err)
 		case n == 0:
-			c.ioErr = io.EOF
+			c.readErr = io.EOF
 		default:
 			c.w += n
-			c.ioErr = nil
+			c.readErr = nil
 		}
 		return true
 	}
@@ -55,13 +55,13 @@ func (c *conn) openRaw() {
 				c.mark(inWrite)
 				return false
 			case err != nil:
-				c.ioErr = os.NewSyscallError("write", err)
+				c.writeErr = os.NewSyscallError("write", err)
 				return true
 			default:
 				c.advance(n)
 			}
 		}
-		c.ioErr = nil
+		c.writeErr = nil
 		return true
 	}
 }
@@ -102,7 +102,7 @@ func (c *conn) fill() error {
 	if err := c.raw.Read(c.tryRead); err != nil {
 		return err
 	}
-	return c.ioErr
+	return c.readErr
 }
 
 // send writes c.vec.
@@ -117,5 +117,5 @@ func (c *conn) send() error {
 	if phase(c.state.Load()>>phaseShift) == inWrite {
 		c.resume(before)
 	}
-	return c.ioErr
+	return c.writeErr
 }

@@ -58,7 +58,7 @@ func TestEveryOrderOfFailuresAndHeals(t *testing.T) {
 	runs, worst := 0, time.Duration(0)
 	for _, delay := range delays() {
 		for _, spacing := range []time.Duration{0, 50 * time.Millisecond, 500 * time.Millisecond} {
-			for dead := range 8 {
+			for _, dead := range deaths() {
 				interleavings(3, func(order []int) {
 					s := play(order, spacing, delay, dead, 0)
 					what := fmt.Sprintf("order %v, %v apart, gossip takes %v, dead %03b", order, spacing, delay, dead)

@@ -340,11 +340,11 @@ func TestASuspicionAsksEarly(t *testing.T) {
 	}
 }
 
-// Nothing changes while nothing happens, for a day.
-func TestSteadyForADay(t *testing.T) {
+// Nothing changes while nothing happens, for hours; with the build tag lab for a day.
+func TestSteadyForHours(t *testing.T) {
 	s := newSim(1, 0, 40*time.Millisecond, steadyNodes, 1)
 	s.every = steadyEvery
-	s.run(24 * time.Hour)
+	s.run(steadyFor)
 	if s.changes != 0 || len(s.problems) > 0 {
 		t.Errorf("%d changes, %v", s.changes, s.problems)
 	}

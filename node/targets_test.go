@@ -81,9 +81,9 @@ func TestATargetThatFailsLeavesAllAnswers(t *testing.T) {
 	})
 	await(t, "the first answers", everywhere("198.18.200.10"))
 	begin, before := time.Now(), asked.Load()
-	await(t, "a few probes", func() bool { return time.Since(begin) > 3*time.Second })
-	if n := asked.Load() - before; n < 4 || n > 14 { // two nodes, every 700 ms, and perhaps a third for a while
-		t.Errorf("%d probes in 3 s, want about 8: one node of each POP", n)
+	await(t, "a few probes", func() bool { return time.Since(begin) > 1500*time.Millisecond })
+	if n := asked.Load() - before; n < 2 || n > 8 { // two nodes, every 700 ms, and perhaps a third for a while
+		t.Errorf("%d probes in 1.5 s, want about 4: one node of each POP", n)
 	}
 
 	well.Store(false)
@@ -94,9 +94,6 @@ func TestATargetThatFailsLeavesAllAnswers(t *testing.T) {
 	}
 	well.Store(true)
 	await(t, "the target to come back", everywhere("198.18.200.10"))
-
-	w.net.Partition([]netip.Addr{netip.MustParseAddr("198.18.200.10")}) // not even a refusal
-	await(t, "the target to leave again", everywhere("198.18.200.20"))
 }
 
 // In virtual time: from a silent death to the last View without the target, and from the first node that sees it to the

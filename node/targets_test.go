@@ -172,9 +172,11 @@ func TestSilentDeathOfATargetIsKnownInTime(t *testing.T) {
 			death := time.Now()
 			network.Partition([]netip.Addr{centre})
 			time.Sleep(5 * time.Second)
+			mu.Lock()
 			if seen != len(judges) || last.Sub(death) > 2500*time.Millisecond || first.Before(death) || last.Sub(first) > 100*time.Millisecond {
 				t.Errorf("seed %d: %d of %d know; the first after %v, the last %v later", seed, seen, len(judges), first.Sub(death), last.Sub(first))
 			}
+			mu.Unlock()
 			stop()
 			srv.Close()
 			all.Wait()

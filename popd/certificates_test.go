@@ -117,13 +117,13 @@ func TestSitesAreServedOverTLS(t *testing.T) {
 		{"www.blog.example", "www.shop.example", true, 421, "HTTP/2.0"},
 		{"www.blog.example", "www.shop.example", false, 421, "HTTP/1.1"},
 	} {
-		resp, body, err := w.over(tt.server, tt.host, "/", tt.http2, shop, blog)
+		resp, body, err := w.over(tt.server, tt.host, "/", tt.http2, shop, blog) //nolint:bodyclose // read and closed there
 		if err != nil || resp.StatusCode != tt.status || resp.Proto != tt.proto || tt.status == 200 && body != "over https" {
 			t.Errorf("%+v: %v, %q, %v", tt, resp, body, err)
 		}
 	}
 	w.wantAsked(2)
-	if _, _, err := w.over("www.else.example", "www.else.example", "/", false, shop); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+	if _, _, err := w.over("www.else.example", "www.else.example", "/", false, shop); err == nil || !strings.Contains(err.Error(), "unrecognized name") { //nolint:bodyclose // there is none
 		t.Errorf("a host that nobody has: %v, want the alert unrecognized name", err)
 	}
 	if got := w.get("/").body; got != "over http" {

@@ -168,7 +168,8 @@ func (h *hot) write(q *h1.Head, a *h1.Answer, e mem.View, policy fresh.Policy, n
 			status = http.StatusNotModified
 		}
 	}
-	b := append(a.Head, "HTTP/1.1 "...)
+	b := a.Head
+	b = append(b, "HTTP/1.1 "...)
 	if q.Minor == 0 {
 		b[len(b)-2] = '0'
 	}
@@ -183,7 +184,8 @@ func (h *hot) write(q *h1.Head, a *h1.Answer, e mem.View, policy fresh.Policy, n
 	}
 	b = append(b, h.tail...)
 	b = strconv.AppendInt(b, int64(policy.TTL(now)/time.Second), 10) // not negative: it is fresh
-	a.Head = append(b, '\r', '\n')
+	b = append(b, '\r', '\n')
+	a.Head = b
 	if status != http.StatusNotModified && string(q.Method) != http.MethodHead {
 		a.Body = e.AppendBody(a.Body)
 	}

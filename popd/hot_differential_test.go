@@ -112,7 +112,7 @@ func TestLoopAnswersAsTheHandlerDoes(t *testing.T) {
 		text := method + " " + target + version + fields
 		ask := func(more string) string {
 			t.Helper()
-			resp, body := w.exchange(t, method, text+more+"\r\n")
+			resp, body := w.exchange(t, method, text+more+"\r\n") //nolint:bodyclose // read and closed there
 			return describeAnswer(resp, body)
 		}
 		_ = ask("CDN-Loop: other\r\n") // what can be stored is stored now

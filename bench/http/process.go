@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,21 +76,12 @@ func (p *process) pids() []int {
 	}
 	for i := 0; i < len(all); i++ {
 		for pid, parent := range parents {
-			if parent == all[i] && !contains(all, pid) {
+			if parent == all[i] && !slices.Contains(all, pid) {
 				all = append(all, pid)
 			}
 		}
 	}
 	return all
-}
-
-func contains(all []int, x int) bool {
-	for _, a := range all {
-		if a == x {
-			return true
-		}
-	}
-	return false
 }
 
 // usage is what a server has taken.

@@ -72,7 +72,7 @@ func (b *body) read(p []byte) (int, error) {
 	b.c.mark(inHandler)
 	if err != nil {
 		b.err = err
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // the bare one
 			b.c.client.bodyRead()
 		}
 	}

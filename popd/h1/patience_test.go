@@ -146,7 +146,9 @@ func TestClientThatTakesNothingIsCutOff(t *testing.T) {
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		<-over
+		if err := <-over; err == nil {
+			t.Error("writing goes on")
+		}
 		between(t, "write", time.Since(start), 30*time.Second)
 		_ = c.Close()
 	})

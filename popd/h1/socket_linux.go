@@ -26,11 +26,11 @@ func (c *conn) openRaw() {
 			c.buf = c.s.pools.getIn()
 		}
 		n, err := unix.Read(int(fd), c.buf[c.w:])
-		for err == unix.EINTR { //nolint:errorlint // a bare errno
+		for err == unix.EINTR {
 			n, err = unix.Read(int(fd), c.buf[c.w:])
 		}
 		switch {
-		case err == unix.EAGAIN: //nolint:errorlint // a bare errno
+		case err == unix.EAGAIN:
 			if c.w == 0 {
 				c.s.pools.putIn(c.buf)
 				c.buf = nil

@@ -30,22 +30,22 @@ func serve(t *testing.T, o h1.Options, b h1.Binding) string {
 	return run(t, s, b)
 }
 
-func run(t testing.TB, s *h1.Server, b h1.Binding) string {
-	t.Helper()
+func run(tb testing.TB, s *h1.Server, b h1.Binding) string {
+	tb.Helper()
 	if b.Listener == nil {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		b.Listener = l
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx, []h1.Binding{b}) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
+			tb.Errorf("run: %v", err)
 		}
 	})
 	return b.Listener.Addr().String()
@@ -96,9 +96,9 @@ func describe(r *http.Request) string {
 }
 
 // talk sends text, half-closes, and reads to the end.
-func talk(t testing.TB, addr, text string) string {
-	t.Helper()
-	c := dial(t, addr)
+func talk(tb testing.TB, addr, text string) string {
+	tb.Helper()
+	c := dial(tb, addr)
 	defer c.Close()
 	go func() {
 		_, _ = io.WriteString(c, text) // a server that refuses may close first
@@ -106,19 +106,19 @@ func talk(t testing.TB, addr, text string) string {
 	}()
 	all, err := io.ReadAll(c)
 	if err != nil && len(all) == 0 {
-		t.Fatalf("%q: %v", text, err)
+		tb.Fatalf("%q: %v", text, err)
 	}
 	return string(all)
 }
 
-func dial(t testing.TB, addr string) net.Conn {
-	t.Helper()
-	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+func dial(tb testing.TB, addr string) net.Conn {
+	tb.Helper()
+	c, err := new(net.Dialer).DialContext(tb.Context(), "tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,9 +79,14 @@ func stored(w http.ResponseWriter, r *http.Request) {
 // TestLoopAnswersAsTheHandlerDoes: every request is sent twice, the second time with a field that the loop leaves to the
 // handler and that changes no answer.
 func TestLoopAnswersAsTheHandlerDoes(t *testing.T) {
-	w := newWorld(t, stored)
-	now := time.Now().Truncate(time.Second)
-	w.node("ams1", func(o *popd.Options) { o.Now = func() time.Time { return now } })
+	var now atomic.Pointer[time.Time] // of caches and origin alike, so that only the loop and the handler can differ
+	start := time.Now().Truncate(time.Second)
+	now.Store(&start)
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Date", now.Load().UTC().Format(http.TimeFormat))
+		stored(rw, r)
+	})
+	w.node("ams1", func(o *popd.Options) { o.Now = func() time.Time { return *now.Load() } })
 	r := rand.New(rand.NewPCG(3, 4))
 	one := func(all ...string) string { return all[r.IntN(len(all))] }
 	maybe := func(n int, all ...string) string {
@@ -93,7 +99,8 @@ func TestLoopAnswersAsTheHandlerDoes(t *testing.T) {
 	hits := 0
 	for i := range n {
 		if i%100 == 99 {
-			now = now.Add(7 * time.Second)
+			later := now.Load().Add(7 * time.Second)
+			now.Store(&later)
 		}
 		method := one("GET", "GET", "GET", "HEAD")
 		target := "/" + one("", "tag", "weak", "dated", "tag-dated", "odd-date", "encoding-tag", "language", "agent", "tiers-tag", "private", "untyped", "missing", "moved", "none", "big", "empty",

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -120,7 +121,7 @@ func (c *client) send(request []byte) error {
 func (c *client) receive(scrap []byte) (bool, error) {
 	if c.left < 0 {
 		n, err := unix.Read(c.fd, c.head[len(c.head):cap(c.head)])
-		if err == unix.EAGAIN {
+		if errors.Is(err, unix.EAGAIN) {
 			return false, nil
 		}
 		if err != nil || n == 0 {

@@ -367,3 +367,54 @@ func TestBrokenSliceIsNotStored(t *testing.T) {
 		t.Errorf("after that: %d bytes, %v", len(r.body), r.err)
 	}
 }
+
+// TestSlicesThroughTheTiers: edge and shield fetch the same slices and no more, and a purge ends them at both.
+func TestSlicesThroughTheTiers(t *testing.T) {
+	const size = 4 * mib
+	o := newRangeOrigin(size)
+	w := newWorld(t, o.serve)
+	shield := w.node("ams1", small(2*mib))
+	edge := w.node("nyc1", small(2*mib))
+	seek := func() {
+		t.Helper()
+		r, err := w.do("GET", nyc, "/film", "Range: bytes=3145738-3145747")
+		if err != nil || r.status != 206 || r.body != bytesAt(3*mib+10, 10) {
+			t.Fatalf("%d, %d bytes, %v, %v", r.status, len(r.body), r.err, err)
+		}
+	}
+	seek()
+	seek()
+	o.wantRanges(t, "bytes=3145728-4194303")
+	for range 2 {
+		if r, err := w.do("GET", nyc, "/film"); err != nil || r.err != nil || r.body != bytesAt(0, size) {
+			t.Fatalf("the whole: %d bytes, %v, %v", len(r.body), r.err, err)
+		}
+	}
+	o.wantRanges(t, "bytes=0-1048575", "bytes=1048576-2097151", "bytes=2097152-3145727")
+	for _, s := range []*popd.Server{shield, edge} {
+		if _, err := s.Purge(popd.PurgeRequest{URL: "http://www.shop.example/film"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seek()
+	o.wantRanges(t, "bytes=3145728-4194303")
+}
+
+// TestStaleHeadIsValidatedAndItsSlicesStay: a 304 for the whole makes all its slices fresh.
+func TestStaleHeadIsValidatedAndItsSlicesStay(t *testing.T) {
+	o := newRangeOrigin(4 * mib)
+	w := newWorld(t, o.serve)
+	w.node("ams1", small(2*mib))
+	get := func() reply { return w.get("/film", "Range: bytes=2097152-3145727") }
+	get()
+	o.wantRanges(t, "bytes=2097152-3145727")
+	eventually(t, "it is stored", func() bool { return strings.Contains(get().last(), "; hit") })
+	w.clock.forward(61 * time.Second)
+	if r := get(); r.status != 206 || r.body != bytesAt(2*mib, mib) || !strings.Contains(r.last(), "fwd=stale; fwd-status=304") {
+		t.Errorf("%d, %d bytes, %q", r.status, len(r.body), r.last())
+	}
+	if r := get(); !strings.Contains(r.last(), "; hit") {
+		t.Errorf("after the validation %q", r.last())
+	}
+	o.wantRanges(t, "")
+}

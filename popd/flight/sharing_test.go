@@ -196,7 +196,7 @@ func TestEveryReaderGetsTheBody(t *testing.T) {
 					var got []byte
 					for {
 						p, err := body.Next(t.Context())
-						if err == io.EOF {
+						if err == io.EOF { //nolint:errorlint // the bare one alone ends a body
 							break
 						}
 						if err != nil {

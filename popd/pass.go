@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,11 +91,17 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, a *ask, fwd str
 	switch {
 	case err == nil:
 		notedUpstream(w, resp.Tier, tookOf(resp))
+		if body != nil {
+			resp.Body = &untilClosed{resp.Body, body.leave}
+		}
 		return resp
 	case body != nil && body.late.Load(): // the server takes this for a client who has gone
 		s.refuse(w, http.StatusRequestTimeout, "client; fwd="+fwd, "the body of the request stood still")
 	case !gone:
 		s.fail(w, a, fwd, err)
+	}
+	if body != nil {
+		body.leave()
 	}
 	return nil
 }
@@ -146,12 +153,30 @@ type clientBody struct {
 	rc       *http.ResponseController
 	deadline func() time.Time
 	http2    bool
+	mu       sync.Mutex // guards left; held while a deadline is set, never while waiting
+	left     bool       // the handler has returned: the connection is another request's
 	late     atomic.Bool
+}
+
+// patience sets how long a read may take. Not every reader has deadlines; those of a server do.
+func (b *clientBody) patience(until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.left {
+		_ = b.rc.SetReadDeadline(until)
+	}
+}
+
+// leave says that the handler returns. An upstream that has answered early may have us read on in its own goroutine.
+func (b *clientBody) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = true
 }
 
 // Read is io.Reader's.
 func (b *clientBody) Read(p []byte) (int, error) {
-	_ = b.rc.SetReadDeadline(b.deadline()) // not every reader has deadlines; those of a server do
+	b.patience(b.deadline())
 	n, err := b.body.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		b.late.Store(true)
@@ -160,7 +185,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	// An HTTP/2 stream is ended by its deadline even while nobody reads. Else it stays, for what the server itself reads
 	// of a body that we have not.
 	if err == io.EOF || b.http2 && err == nil {
-		_ = b.rc.SetReadDeadline(time.Time{})
+		b.patience(time.Time{})
 	}
 	return n, err
 }

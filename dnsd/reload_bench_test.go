@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -63,6 +64,7 @@ func BenchmarkApply(b *testing.B) {
 // again, and of one in which all have.
 func BenchmarkReloadUnderLoad(b *testing.B) {
 	const zones, turns, turn = 10000, 5, time.Second
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)) // as `catchment dnsd` does
 	s, addr := start(b, Options{Listen: []string{"127.0.0.1:0"}, RateLimit: rrl.Options{Rate: -1}}, Config{Zones: customers(zones, 1, 0)})
 	cases := []struct {
 		name    string

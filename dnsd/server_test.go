@@ -26,29 +26,29 @@ import (
 const limit = 10 * time.Second
 
 // start runs a Server until the test ends and returns its first address.
-func start(t testing.TB, o Options, c Config) (*Server, string) {
-	t.Helper()
+func start(tb testing.TB, o Options, c Config) (*Server, string) {
+	tb.Helper()
 	ready := make(chan []string, 1)
 	o.Ready = func(addrs []string) { ready <- addrs }
 	s, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := s.Apply(c); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		select {
 		case err := <-done:
 			if err != nil {
-				t.Errorf("Run: %v", err)
+				tb.Errorf("Run: %v", err)
 			}
 		case <-time.After(limit):
-			t.Error("Run does not end")
+			tb.Error("Run does not end")
 		}
 	})
 	select {
@@ -56,9 +56,9 @@ func start(t testing.TB, o Options, c Config) (*Server, string) {
 		return s, addrs[0]
 	case err := <-done:
 		done <- err
-		t.Fatalf("Run: %v", err)
+		tb.Fatalf("Run: %v", err)
 	case <-time.After(limit):
-		t.Fatal("not ready")
+		tb.Fatal("not ready")
 	}
 	return nil, ""
 }

@@ -34,7 +34,7 @@ func (h *hub) reportZones(before, now []control.BadZone) {
 		if z.Kept {
 			state, served = "kept", "its last good copy stays in force"
 		}
-		h.o.Logger.Error("zone not loaded; "+served, "pop", h.self.POP.Name, "zone", z.Origin, "error", z.Error)
+		h.o.Logger.Error("zone not loaded", "pop", h.self.POP.Name, "zone", z.Origin, "consequence", served, "error", z.Error)
 		tell(event.Event{Kind: event.Config, Subject: "zone/" + z.Origin, State: state, Cause: z.Error})
 	}
 	for origin := range was {

@@ -49,7 +49,7 @@ func written(t *testing.T) (zones []zoneFile, cases []queryCase) {
 				continue
 			}
 			section := ""
-			for _, line := range strings.Split(string(f.Data), "\n") {
+			for line := range strings.SplitSeq(string(f.Data), "\n") {
 				if about, is := strings.CutPrefix(line, "#"); is {
 					section = strings.TrimSpace(about)
 				} else if strings.TrimSpace(line) != "" {

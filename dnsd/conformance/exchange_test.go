@@ -62,12 +62,11 @@ func (a *asker) ask(c queryCase) []byte {
 	if !c.mayDrop {
 		until = time.Now().Add(lostAfter)
 	}
-	answer, err := []byte(nil), error(nil)
+	exchange := a.overUDP
 	if c.tcp {
-		answer, err = a.overTCP(c.packet, until)
-	} else {
-		answer, err = a.overUDP(c.packet, until)
+		exchange = a.overTCP
 	}
+	answer, err := exchange(c.packet, until)
 	if err != nil {
 		a.hangUp() // a late answer must not meet the next question
 		return nil

@@ -406,10 +406,10 @@ func FuzzParse(f *testing.F) {
 // FuzzResolve asks any zone for any name and type: it ends, and the answer is no longer than the zone and the longest
 // chain of aliases.
 func FuzzResolve(f *testing.F) {
-	f.Add(shop, "www.sub.shop.example.", uint16(dns.TypeA))
-	f.Add(shop, "q.any.shop.example.", uint16(dns.TypeHTTPS))
-	f.Add("@ SOA n m 1 1 1 1 1\n@ NS n\nl1 DNAME l2\nl2 DNAME l1\ng DNAME a.g\n", "x.g.shop.example.", uint16(dns.TypeANY))
-	f.Add("@ SOA n m 1 1 1 1 1\n@ NS n\n* CNAME *\n", "a\\.b.shop.example.", uint16(dns.TypeDS))
+	f.Add(shop, "www.sub.shop.example.", dns.TypeA)
+	f.Add(shop, "q.any.shop.example.", dns.TypeHTTPS)
+	f.Add("@ SOA n m 1 1 1 1 1\n@ NS n\nl1 DNAME l2\nl2 DNAME l1\ng DNAME a.g\n", "x.g.shop.example.", dns.TypeANY)
+	f.Add("@ SOA n m 1 1 1 1 1\n@ NS n\n* CNAME *\n", "a\\.b.shop.example.", dns.TypeDS)
 	f.Fuzz(func(t *testing.T, text, name string, qtype uint16) {
 		if _, ok := dns.IsDomainName(name); !ok || !fits(dns.Fqdn(name)) {
 			return // no question can carry it

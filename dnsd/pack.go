@@ -154,7 +154,7 @@ func (p *packer) rdata(rr dns.RR) error {
 		return nil
 	}
 	buf := make([]byte, dns.Len(rr)+wire.MaxName)
-	n, err := dns.PackRR(rr, buf, 0, nil, false)
+	n, err := dns.PackRR(dns.Copy(rr), buf, 0, nil, false) // it writes into the record, which other readers pack, too
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 BUILD     := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME  := 30s
 
-.PHONY: bench-bgp bench-http help build test check race lab lab-image lab-clab bench fuzz demo peers clean
+.PHONY: bench-bgp bench-dns bench-http help build test check race lab lab-image lab-clab bench fuzz demo peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 8
@@ -58,6 +58,11 @@ bench-bgp: build ## how fast routes are withdrawn and what a drain costs, beside
 bench-http: build ## what a cache hit costs, beside nginx, Varnish, HAProxy, Traffic Server and a bare net/http server; HTTP='-rows 1k -servers catchment,nginx' for some
 	go build -o bin/bench-http ./bench/http
 	./bin/bench-http -binary bin/catchment $(HTTP)
+
+bench-dns: build ## answers a second of processor time beside gdnsd, Knot, PowerDNS, NSD and CoreDNS; BENCHDNS='-rows catchment,gdnsd' for some
+	go build -o bin/bench-dns ./bench/dns
+	@command -v coredns >/dev/null || [ -x bin/tools/coredns ] || GOBIN=$$PWD/$(TOOLS) GOFLAGS= CGO_ENABLED=0 go install github.com/coredns/coredns@v1.15.0 >/dev/null 2>&1 || echo 'coredns cannot be built here: its row is skipped'
+	PATH=$$PWD/$(TOOLS):$$PATH:/usr/sbin ./bin/bench-dns -binary bin/catchment $(BENCHDNS)
 
 demo: build ## a lab of three POPs on this machine, its best POP killed before your eyes, and nothing left behind
 	@set -euo pipefail; lab=demo-$$$$; \

@@ -34,7 +34,9 @@ type worker struct {
 	now    time.Time // of the packet or of the batch that it came in
 	q      wire.Query
 	lower  [wire.MaxName]byte
+	names  suffixes // of the name asked for
 	st     steering
+	owner  uint64 // of the answer: tells names of a zone apart for the rate limit
 	tally  tally
 	server [cookie.ServerSize]byte // the cookie that the client gets, where he has one himself
 
@@ -58,7 +60,7 @@ func (w *worker) one(packet, out []byte, from asker) []byte {
 // answer appends the answer to a packet to out, which it returns, or returns nil for what gets none. What there is to
 // count is in w.tally then. It reads the state once, so that one answer never mixes two of them.
 func (w *worker) answer(packet, out []byte, from asker) []byte {
-	w.tally = tally{tcp: from.tcp}
+	w.tally, w.owner = tally{tcp: from.tcp}, 0
 	q, s := &w.q, w.s
 	err := q.Parse(packet)
 	if errors.Is(err, wire.ErrDrop) {
@@ -85,7 +87,11 @@ func (w *worker) answer(packet, out []byte, from asker) []byte {
 		b = s.refused
 	}
 	if w.tally.cookie = w.bake(from); !w.tally.cookie && !from.tcp {
-		w.tally.verdict = s.limiter.Take(from.addr, b.key+uint64(b.kind), w.now)
+		key := b.key + uint64(b.kind)
+		if b.kind == kindAnswer { // all else is alike for the whole zone
+			key += w.owner
+		}
+		w.tally.verdict = s.limiter.Take(from.addr, key, w.now)
 	}
 	switch {
 	case w.tally.verdict == rrl.Drop:
@@ -139,13 +145,14 @@ func (w *worker) answerInternet(from asker) (*body, uint8) {
 	}
 	st := &w.st
 	st.state, st.client, st.resolver, st.bits, st.chosen = now, q.EDNS.ECS.Addr(), from.addr, 0, 0
+	w.names.set(name)
 	var b *body
 	var scope uint8
 	if !w.plain {
 		b, scope = w.fast(st, q.Type, name)
 	}
 	if b == nil {
-		w.tally.slow = true
+		w.tally.slow, w.owner = true, 0
 		return w.slow(st, name)
 	}
 	if !st.client.IsValid() || !b.scoped {
@@ -162,10 +169,10 @@ func (w *worker) slow(st *steering, name []byte) (*body, uint8) {
 	if err != nil { // a record of a zone that cannot be written
 		return w.s.failed, 0
 	}
-	if zx := st.state.config.index.find(name); zx != nil {
-		b.zone = zx.number
+	if zx := st.state.config.index.find(&w.names); zx != nil {
+		b.zone = uint16(zx.number)
 	}
-	b.chosen = st.chosen
+	b.chosen = uint16(st.chosen)
 	return b, st.scope(a)
 }
 
@@ -198,7 +205,7 @@ func (w *worker) write(out []byte, b *body, scope uint8, from asker) []byte {
 	q, start := &w.q, len(out)
 	out = w.question(out)
 	asked := len(out)
-	out = b.appendTo(out, start, len(q.Name))
+	out = b.appendTo(out, len(q.Name))
 	out = w.opt(out, b, scope, from)
 	limit := w.limit(from.tcp)
 	if w.tally.verdict == rrl.Truncate && b.rcode != dns.RcodeBadCookie {
@@ -222,11 +229,11 @@ func (w *worker) question(out []byte) []byte {
 	return out
 }
 
-// appendTo appends the body of a packet that begins at start, behind a question of so many bytes.
-func (b *body) appendTo(out []byte, start, asked int) []byte {
+// appendTo appends the body of a packet behind a question for a name of so many bytes.
+func (b *body) appendTo(out []byte, asked int) []byte {
 	at := len(out)
-	out = append(out, b.data...)
-	if d := asked - b.asked; d != 0 {
+	out = append(out, b.data()...)
+	if d := asked - int(b.asked); d != 0 {
 		for _, m := range b.moves {
 			p := out[at+int(m):]
 			binary.BigEndian.PutUint16(p, uint16(int(binary.BigEndian.Uint16(p))+d))
@@ -267,7 +274,7 @@ func (w *worker) opt(out []byte, b *body, scope uint8, from asker) []byte {
 	if !e.Present {
 		return out
 	}
-	o := wire.BeginOPT(out, PayloadSize, b.rcode, e.DO)
+	o := wire.BeginOPT(out, PayloadSize, int(b.rcode), e.DO)
 	if e.NSID && w.s.identity != "" {
 		o.Add(dns.EDNS0NSID, []byte(w.s.identity), nil)
 	}
@@ -291,7 +298,7 @@ type bodies struct {
 }
 
 func newBodies(identity string) bodies {
-	bare := func(rcode int) *body { return &body{rcode: rcode} }
+	bare := func(rcode int) *body { return &body{rcode: uint16(rcode)} }
 	txt := &dns.TXT{Hdr: dns.RR_Header{Name: "id.server.", Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS}, Txt: []string{identity}}
 	return bodies{
 		empty: bare(dns.RcodeSuccess), refused: bare(dns.RcodeRefused), formError: bare(dns.RcodeFormatError),
@@ -304,8 +311,8 @@ func newBodies(identity string) bodies {
 func chaosBody(txt *dns.TXT) *body {
 	b := &body{aa: true, kind: kindAnswer, counts: [3]uint16{1, 0, 0}}
 	p := packer{body: b, name: []byte("\x02id\x06server\x00"), seen: map[string]int{}}
-	if p.record(txt, true) != nil { // an identity of more than 255 bytes
-		b.data, b.counts = nil, [3]uint16{}
+	if p.record(txt, true) != nil || p.settle() != nil { // an identity of more than 255 bytes
+		return &body{aa: true, kind: kindNoData}
 	}
 	return b
 }

@@ -96,7 +96,7 @@ func (c *totals) add(t *tally, now int64) {
 	if t.tcp {
 		transport = 1
 	}
-	c.queries[transport][rcodeNumber(b.rcode)]++
+	c.queries[transport][rcodeNumber(int(b.rcode))]++
 	if t.truncated {
 		c.truncated++
 	}

@@ -1,33 +1,18 @@
 package dnsd
 
 import (
-	"maps"
 	"sync/atomic"
 
-	"github.com/miekg/dns"
-
-	"github.com/catchment-net/catchment/dnsd/steer"
 	"github.com/catchment-net/catchment/dnsd/wire"
 )
 
-// maxSets is how many sets of POPs a name keeps answers for; further ones are made anew for each query.
-const maxSets = 1024
-
-// answers are the packed answers of one name to one type. It is immutable but for what packs points to.
+// answers are the packed answers of one name to one type that asks for no steered addresses. They are immutable.
 type answers struct {
 	qtype  uint16
-	slow   bool          // they are made anew for each query
-	fixed  *body         // the same for everybody; nil for a steered host
-	config *config       // whose policy it is
-	policy *steer.Policy // of the one steered host that the resolution asks
-	family int
-	packs  atomic.Pointer[packs]
-}
-
-// packs are the answers of a steered host under one Health. It is immutable.
-type packs struct {
-	health *steer.Health
-	sets   map[steer.SetID]*body // nil: made anew
+	slow   bool    // they are made anew for each query
+	fixed  *body   // the same for everybody
+	config *config // in which they are made anew, since what a host is steered to may be packed in another; nil: in all
+	next   *answers
 }
 
 // fast answers from what is packed, and packs what is asked for the first time. It returns nil for what only the slow
@@ -37,11 +22,11 @@ func (w *worker) fast(st *steering, qtype uint16, name []byte) (*body, uint8) {
 	if bit == 0 {
 		return nil, 0
 	}
-	zx := st.state.config.index.find(name)
+	zx := st.state.config.index.find(&w.names)
 	if zx == nil {
 		return w.s.refused, 0
 	}
-	at, exact := zx.find(name)
+	at, exact := zx.find(&w.names)
 	switch {
 	case at == nil || at.top != nil && at.top.dname || at.dname && !exact:
 		return nil, 0
@@ -53,44 +38,21 @@ func (w *worker) fast(st *steering, qtype uint16, name []byte) (*body, uint8) {
 	default:
 		at = at.wild
 	}
-	if at.top == nil && !at.steered && !at.alias && at.types&bit == 0 {
+	w.owner = at.number
+	switch {
+	case at.top == nil && !at.steered && !at.alias && at.types&bit == 0:
 		return zx.negative(&zx.nodata, st, name, qtype), 0
+	case at.top == nil && bit <= quickAAAA:
+		return w.address(at, zx, name, bit>>1)
 	}
-	a := at.find(qtype)
+	a := at.find(at.slot(qtype))
 	if a == nil || a.config != nil && a.config != st.state.config {
 		a = at.pack(zx, st, name, qtype)
 	}
-	switch {
-	case a.slow:
+	if a.slow {
 		return nil, 0
-	case a.fixed != nil:
-		return a.fixed, 0
 	}
-	set, bits := a.policy.Pick(st.addr(), a.family, st.state.health)
-	p := a.packs.Load()
-	if p == nil || p.health != st.state.health {
-		p = &packs{health: st.state.health}
-	}
-	b, known := p.sets[set]
-	if !known && len(p.sets) < maxSets {
-		b = a.keep(at, p, set, zx, st, name, qtype)
-	}
-	return b, bits
-}
-
-// keep packs the answer for a set. What another reader has kept at the same time is lost, and made again when asked for.
-func (a *answers) keep(x *nameIndex, p *packs, set steer.SetID, zx *zoneIndex, st *steering, name []byte, qtype uint16) *body {
-	b, r := zx.resolve(st, name, qtype)
-	if b != nil && !r.steady(x, b) {
-		b = nil
-	}
-	next := &packs{health: p.health, sets: maps.Clone(p.sets)}
-	if next.sets == nil {
-		next.sets = map[steer.SetID]*body{}
-	}
-	next.sets[set] = b
-	a.packs.Store(next)
-	return b
+	return a.fixed, 0
 }
 
 func (zx *zoneIndex) negative(kept *atomic.Pointer[body], st *steering, name []byte, qtype uint16) *body {
@@ -111,29 +73,9 @@ func (zx *zoneIndex) resolve(st *steering, name []byte, qtype uint16) (*body, re
 	if err != nil {
 		return nil, r
 	}
-	b.zone, b.chosen = zx.number, st.chosen
+	b.zone, b.chosen = uint16(zx.number), uint16(st.chosen)
 	b.scoped = r.asked > 0 && len(a.Answer) > 0
-	return b, r
-}
-
-// recorder notes which steered host a resolution asked for.
-type recorder struct {
-	*steering
-	asked int
-	host  string
-	qtype uint16
-}
-
-// steady reports whether all that the body depends on is the set of the one host that was asked for. What a wildcard's
-// alias leads to may be the name asked for itself, so it is not the same for all names.
-func (r *recorder) steady(x *nameIndex, b *body) bool {
-	return (!x.wildcard || b.alone) && (r.asked == 0 || r.asked == 1 && (r.qtype == dns.TypeA || r.qtype == dns.TypeAAAA))
-}
-
-func (r *recorder) Steer(host, owner string, qtype uint16) []dns.RR {
-	r.asked++
-	r.host, r.qtype = host, qtype
-	return r.steering.Steer(host, owner, qtype)
+	return zx.same(b), r
 }
 
 // slot is the type under which a name keeps its answers: at a delegation one referral serves all.
@@ -144,49 +86,44 @@ func (x *nameIndex) slot(qtype uint16) uint16 {
 	return qtype
 }
 
-func (x *nameIndex) find(qtype uint16) *answers {
-	qtype = x.slot(qtype)
-	if list := x.answers.Load(); list != nil {
-		for _, a := range *list {
-			if a.qtype == qtype {
-				return a
-			}
-		}
+func (x *nameIndex) find(slot uint16) *answers {
+	a := x.answers.Load()
+	for a != nil && a.qtype != slot {
+		a = a.next
 	}
-	return nil
+	return a
 }
 
 // pack makes the answers for a type and keeps them.
 func (x *nameIndex) pack(zx *zoneIndex, st *steering, name []byte, qtype uint16) *answers {
 	a := &answers{qtype: x.slot(qtype)}
 	b, r := zx.resolve(st, name, qtype)
-	switch {
-	case b == nil || !r.steady(x, b):
-		a.slow = true
-	case r.asked == 0:
-		a.fixed = b
-	default:
-		a.config, a.policy, a.family = st.state.config, st.state.config.policies[r.host], 4
-		if r.qtype == dns.TypeAAAA {
-			a.family = 6
-		}
-		a.slow = a.policy == nil
-	}
 	if r.asked > 0 {
 		a.config = st.state.config
 	}
+	if a.slow = b == nil || r.asked > 0 || !r.steady(x, b); !a.slow {
+		a.fixed = b
+	}
 	for {
 		old := x.answers.Load()
-		list := []*answers{a}
-		if old != nil {
-			for _, other := range *old {
-				if other.qtype != a.qtype {
-					list = append(list, other)
-				}
-			}
-		}
-		if x.answers.CompareAndSwap(old, &list) {
+		a.next = old.without(a.qtype)
+		if x.answers.CompareAndSwap(old, a) {
 			return a
 		}
 	}
+}
+
+// without is the list without the answers to a type. What comes before them is copied, since others may be reading it.
+func (a *answers) without(qtype uint16) *answers {
+	if a == nil {
+		return nil
+	}
+	if a.qtype == qtype {
+		return a.next
+	}
+	rest := a.next.without(qtype)
+	if rest == a.next {
+		return a
+	}
+	return &answers{qtype: a.qtype, slow: a.slow, fixed: a.fixed, config: a.config, next: rest}
 }

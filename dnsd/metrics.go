@@ -2,6 +2,7 @@ package dnsd
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,7 +79,7 @@ func (m *metrics) newCounters() *counters {
 // total adds all readers up.
 func (m *metrics) total() *totals {
 	m.mu.Lock()
-	all := m.all[:len(m.all):len(m.all)]
+	all := slices.Clip(m.all)
 	m.mu.Unlock()
 	sum := &totals{}
 	for _, c := range all {
@@ -160,7 +161,7 @@ func (n *numbers) number(name string) int {
 func (n *numbers) names() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.list[:len(n.list):len(n.list)]
+	return slices.Clip(n.list)
 }
 
 // name is the name with a number, "" for 0.

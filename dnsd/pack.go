@@ -21,18 +21,48 @@ import (
 // to the zone's own name at its end and to earlier parts of the body freely. Pointers of the last two kinds are its
 // moves: they shift by as much as another question is longer. A body is immutable once packed.
 type body struct {
-	rcode  int
-	aa     bool
+	key    uint64 // the zone's; answers with one kind, key and owner count together against the rate limit
+	rcode  uint16
+	zone   uint16    // the metrics' number of the zone
+	chosen uint16    // the metrics' number of the POP; 0: nobody was steered
 	counts [3]uint16 // of the sections
-	data   []byte
-	asked  int      // bytes of the name in the question that data was packed for
-	moves  []uint16 // where in data a pointer is that depends on the question's length
-	scoped bool     // it holds for a network only, and an ECS option says for which
-	alone  bool     // all records of the answer belong to the name asked for, and none leads on within the zone
+	size   uint16    // bytes of the data
+	asked  uint8     // bytes of the name in the question that the data was packed for
 	kind   kind
-	key    uint64 // what of the kind it is; answers with one key count together against the rate limit
-	zone   int    // the metrics' number of the zone
-	chosen int    // the metrics' number of the POP; 0: nobody was steered
+	aa     bool
+	scoped bool // it holds for a network only, and an ECS option says for which
+	alone  bool // all records of the answer belong to the name asked for, and none leads on within the zone
+
+	// The data lies here if it fits, else in far. With what is above, an answer of one address fills one line of cache.
+	near  [nearSize]byte
+	far   []byte
+	moves []uint16 // where in the data a pointer is that depends on the question's length
+}
+
+// appendKey appends all that two bodies without moves differ in.
+func (b *body) appendKey(key []byte) []byte {
+	key = binary.BigEndian.AppendUint64(key, b.key)
+	for _, n := range [...]uint16{b.rcode, b.zone, b.chosen, b.counts[0], b.counts[1], b.counts[2]} {
+		key = binary.BigEndian.AppendUint16(key, n)
+	}
+	for _, yes := range [...]bool{b.aa, b.scoped, b.alone} {
+		if yes {
+			key = append(key, 1)
+		} else {
+			key = append(key, 0)
+		}
+	}
+	return append(append(key, byte(b.kind)), b.data()...)
+}
+
+// nearSize makes a body as large as three lines of cache, so that it begins with one.
+const nearSize = 3*64 - 32 - 2*24
+
+func (b *body) data() []byte {
+	if b.far != nil {
+		return b.far
+	}
+	return b.near[:b.size]
 }
 
 // kind sorts answers for the rate limit.
@@ -66,7 +96,7 @@ const maxTarget = 1<<14 - 1 - headerSize - wire.MaxName - 4
 
 // packBody packs an answer for a name in its lower-case wire form.
 func packBody(a zone.Answer, name []byte, seed maphash.Seed) (*body, error) {
-	b := &body{rcode: a.Rcode, aa: a.Authoritative, asked: len(name), alone: true, kind: kindOf(a)}
+	b := &body{rcode: uint16(a.Rcode), aa: a.Authoritative, asked: uint8(len(name)), alone: true, kind: kindOf(a)}
 	if a.Zone == nil {
 		return b, nil
 	}
@@ -75,7 +105,7 @@ func packBody(a zone.Answer, name []byte, seed maphash.Seed) (*body, error) {
 		return nil, err
 	}
 	b.key = maphash.Bytes(seed, origin)
-	p := packer{body: b, name: name, zone: len(origin), seen: map[string]int{}}
+	p := packer{body: b, name: name, origin: len(origin), seen: map[string]int{}}
 	for section, rrs := range [...][]dns.RR{a.Answer, a.Authority, a.Additional} {
 		b.counts[section] = uint16(len(rrs))
 		for _, rr := range rrs {
@@ -87,16 +117,29 @@ func packBody(a zone.Answer, name []byte, seed maphash.Seed) (*body, error) {
 			}
 		}
 	}
-	return b, nil
+	return b, p.settle()
 }
 
 // packer writes one body.
 type packer struct {
 	*body
 	name    []byte
-	zone    int            // bytes of the zone's name, at the end of the question's
+	data    []byte
+	origin  int            // bytes of the zone's name, at the end of the question's
 	seen    map[string]int // names in data, with their places
 	scratch []byte
+}
+
+// settle puts the data into the body.
+func (p *packer) settle() error {
+	if len(p.data) > maxTCP {
+		return fmt.Errorf("an answer of %d bytes", len(p.data))
+	}
+	p.size = uint16(len(p.data))
+	if copy(p.near[:], p.data) < len(p.data) {
+		p.far = p.data
+	}
+	return nil
 }
 
 func (p *packer) record(rr dns.RR, answer bool) error {
@@ -108,7 +151,7 @@ func (p *packer) record(rr dns.RR, answer bool) error {
 	p.scratch = owner
 	whole := answer && string(owner) == string(p.name)
 	p.alone = p.alone && (whole || !answer)
-	if whole && len(owner) > p.zone {
+	if whole && len(owner) > p.origin {
 		p.data = append(p.data, 0xc0, headerSize)
 	} else {
 		p.compressed(owner)
@@ -179,7 +222,7 @@ func (p *packer) compressed(name []byte) {
 		target := -1
 		if at, ok := p.seen[string(rest)]; ok {
 			target = len(p.name) + 4 + at
-		} else if from := len(p.name) - len(rest); len(rest) <= p.zone && rest[0] != 0 && p.endsAt(from, rest) {
+		} else if from := len(p.name) - len(rest); len(rest) <= p.origin && rest[0] != 0 && p.endsAt(from, rest) {
 			target = from
 		}
 		if target >= 0 {
@@ -197,7 +240,7 @@ func (p *packer) compressed(name []byte) {
 
 // endsAt reports whether the question's name from there on is rest, label by label.
 func (p *packer) endsAt(from int, rest []byte) bool {
-	at := len(p.name) - p.zone
+	at := len(p.name) - p.origin
 	for at < from {
 		at += 1 + int(p.name[at])
 	}

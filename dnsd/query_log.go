@@ -92,7 +92,7 @@ func (w *worker) sample(b *body, scope uint8, from asker, size int) {
 	w.unlogged = 0
 	q := &w.q
 	e := logged{
-		at: w.now, client: from.addr, tcp: from.tcp, qtype: q.Type, class: q.Class, rcode: b.rcode, size: size, scope: scope, chosen: b.chosen,
+		at: w.now, client: from.addr, tcp: from.tcp, qtype: q.Type, class: q.Class, rcode: int(b.rcode), size: size, scope: scope, chosen: int(b.chosen),
 	}
 	e.length = copy(e.name[:], q.Name)
 	if a := q.EDNS.ECS.Addr(); a.IsValid() {

@@ -25,7 +25,7 @@ const (
 
 type mmsghdr struct {
 	hdr unix.Msghdr
-	n   uint32
+	_   uint32 // bytes received
 }
 
 // load asks one server from one socket. It belongs to one goroutine on a thread of its own.

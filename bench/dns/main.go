@@ -128,7 +128,7 @@ func (o options) wants(name string) bool {
 
 func (o options) servers(w *world, dir string) (list []*server, err error) {
 	if o.wants("catchment") {
-		for _, binary := range strings.Split(o.binary, ",") {
+		for binary := range strings.SplitSeq(o.binary, ",") {
 			name, file, named := strings.Cut(binary, "=")
 			if !named {
 				name, file = "catchment", binary

@@ -25,7 +25,7 @@ func ours(name, binary string, w *world, dir string) (*server, error) {
 		}
 	}
 	for file, text := range map[string]string{
-		"bench.yaml":                         site.String(),
+		"bench.yaml": site.String(),
 	} {
 		path := filepath.Join(config, file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // nothing secret

@@ -216,12 +216,13 @@ func coredns(w *world, dir string, s *server) error {
 		files[name] = zone
 	}
 	for i, r := range regions() {
-		zone := read(w.zone)
+		var zone strings.Builder
+		zone.WriteString(read(w.zone))
 		for n := range names {
-			zone += fmt.Sprintf("geo%d %d A %v\ngeo%d %d AAAA %v\n", n, ttlSteered, centre(i, dns.TypeA), n, ttlSteered, centre(i, dns.TypeAAAA))
+			fmt.Fprintf(&zone, "geo%d %d A %v\ngeo%d %d AAAA %v\n", n, ttlSteered, centre(i, dns.TypeA), n, ttlSteered, centre(i, dns.TypeAAAA))
 		}
 		view := fmt.Sprintf("    geoip %s {\n        edns-subnet\n    }\n    metadata\n    view %s {\n        expr metadata('geoip/country/code') == '%s'\n    }\n", w.mmdb, r.Country, r.Country)
-		block(r.Country+".zone", view, zone)
+		block(r.Country+".zone", view, zone.String())
 	}
 	block("default.zone", "", read(w.plain))
 	s.command = append(s.command, "-conf", filepath.Join(dir, "Corefile"))

@@ -25,7 +25,6 @@ const readyWithin = 60 * time.Second
 // server is one program under test.
 type server struct {
 	name    string
-	version string
 	can     ability
 	command []string
 	env     []string

@@ -17,13 +17,13 @@ type Options struct {
 
 // BeginOPT appends an OPT record without options (RFC 6891 §6.1.2). Rcode is the whole one; its upper bits are here.
 func BeginOPT(out []byte, size uint16, rcode int, do bool) Options {
-	o := Options{out: out, start: len(out)}
+	start := len(out)
 	var flags uint16
 	if do {
 		flags = 0x8000
 	}
-	o.out = append(out, 0, 0, byte(dns.TypeOPT), byte(size>>8), byte(size), byte(rcode>>4), 0, byte(flags>>8), byte(flags), 0, 0)
-	return o
+	out = append(out, 0, 0, byte(dns.TypeOPT), byte(size>>8), byte(size), byte(rcode>>4), 0, byte(flags>>8), byte(flags), 0, 0)
+	return Options{out: out, start: start}
 }
 
 // Add appends an option; its value is the parts, one behind the other.

@@ -32,10 +32,17 @@ const (
 // regions are where the clients are; each has a data centre of its own.
 func regions() []geodata.Row {
 	return []geodata.Row{
-		{Country: "DE", Continent: "EU"}, {Country: "FR", Continent: "EU"}, {Country: "GB", Continent: "EU"},
-		{Country: "US", Continent: "NA"}, {Country: "CA", Continent: "NA"}, {Country: "BR", Continent: "SA"},
-		{Country: "AR", Continent: "SA"}, {Country: "JP", Continent: "AS"}, {Country: "IN", Continent: "AS"},
-		{Country: "AU", Continent: "OC"}, {Country: "ZA", Continent: "AF"},
+		{Country: "DE", Continent: "EU"},
+		{Country: "FR", Continent: "EU"},
+		{Country: "GB", Continent: "EU"},
+		{Country: "US", Continent: "NA"},
+		{Country: "CA", Continent: "NA"},
+		{Country: "BR", Continent: "SA"},
+		{Country: "AR", Continent: "SA"},
+		{Country: "JP", Continent: "AS"},
+		{Country: "IN", Continent: "AS"},
+		{Country: "AU", Continent: "OC"},
+		{Country: "ZA", Continent: "AF"},
 	}
 }
 

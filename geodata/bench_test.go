@@ -25,6 +25,7 @@ func eachWorld(b *testing.B, run func(b *testing.B, data []byte)) {
 // rules, decide for 30 POPs, and build the table.
 func BenchmarkCompile(b *testing.B) {
 	eachWorld(b, func(b *testing.B, data []byte) {
+		b.Helper()
 		decide, rules := nearest(b), world(b, data).Rules
 		var t *geodata.Table
 		b.ReportAllocs()
@@ -56,6 +57,7 @@ func cpuTime(tb testing.TB) time.Duration {
 // BenchmarkLookup asks for addresses spread evenly over IPv4, and for one in each of many networks of both families.
 func BenchmarkLookup(b *testing.B) {
 	eachWorld(b, func(b *testing.B, data []byte) {
+		b.Helper()
 		s := world(b, data)
 		table := compiled(b, s, nearest(b))
 		city, err := geoip2.OpenBytes(data)

@@ -76,10 +76,10 @@ func checkTable(t *testing.T, data []byte, n int) {
 	for i := range 2 * n {
 		family := 4 + i%2*2
 		a := known[family][r.IntN(len(known[family]))]
-		switch {
-		case i%4 == 0:
+		switch i % 4 {
+		case 0:
 			a = v4(r.Uint32())
-		case i%4 == 1:
+		case 1:
 			a = anywhere6(r)
 		}
 		id, bits := table.Lookup(a)

@@ -122,7 +122,7 @@ func startProcess(t *testing.T, name, dir, command string, args ...string) chan 
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = <-ended // killed, so it is an error
+		<-ended // killed, so it is an error
 		if text := log.String(); t.Failed() {
 			t.Logf("%s says:\n%s", name, text[max(0, len(text)-logShown):])
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,6 +19,9 @@ func (s *Speaker) routes(ring *event.Ring) {
 	s.admin.Handle("GET /v1/events", admin.Events(ring).ServeHTTP)
 	s.admin.Handle("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { admin.Reply(w, s.status()) })
 	s.admin.Handle("POST /v1/intents", s.serveIntent)
+	s.admin.Handle("GET /v1/explain/client", func(w http.ResponseWriter, _ *http.Request) {
+		admin.Refuse(w, http.StatusNotImplemented, errors.New("this speaker steers no clients by DNS"), "want a prefix, as 192.0.2.0/24")
+	})
 	bgpRoutes(s.admin, s.bgp)
 }
 

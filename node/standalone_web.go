@@ -15,12 +15,18 @@ import (
 	"github.com/catchment-net/catchment/internal/obs"
 	"github.com/catchment-net/catchment/popd"
 	"github.com/catchment-net/catchment/popd/accesslog"
+	"github.com/catchment-net/catchment/site"
+	"github.com/catchment-net/catchment/topology"
 )
 
 // StandaloneWeb is a caching reverse proxy from flags alone.
 type StandaloneWeb struct {
 	Origin string
 	Listen []string
+	Secure []string // addresses over TLS, with Certificate and Key
+	// Certificate and Key are PEM files; changed ones are taken up. Empty: none.
+	Certificate, Key string
+
 	Memory int64
 	Log    accesslog.Options // without a Path there is none
 	State  string
@@ -40,7 +46,14 @@ func NewStandaloneWeb(o StandaloneWeb) (*Proxy, error) {
 	if len(o.Listen) == 0 {
 		return nil, errors.New("nothing to listen on: add --listen ADDR:PORT")
 	}
-	conf, err := popd.Standalone(o.Origin)
+	if (o.Certificate == "") != (o.Key == "") || (o.Certificate == "") != (len(o.Secure) == 0) {
+		return nil, errors.New("--listen-https, --certificate and --key go together; add what is missing")
+	}
+	var certificates []site.TLS
+	if o.Certificate != "" {
+		certificates = []site.TLS{{Certificate: o.Certificate, Key: topology.Secret{File: o.Key}}}
+	}
+	conf, err := popd.Standalone(o.Origin, certificates...)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +72,7 @@ func NewStandaloneWeb(o StandaloneWeb) (*Proxy, error) {
 	}
 	p.Server, err = popd.New(popd.Options{
 		AccessLog: access,
-		Node:      "popd", Public: o.Listen, Insecure: true, Memory: o.Memory, Logger: o.Logger, Events: ring, Registerer: registry, Ready: ready.listens,
+		Node:      "popd", Public: o.Listen, Secure: o.Secure, Insecure: true, Memory: o.Memory, Logger: o.Logger, Events: ring, Registerer: registry, Ready: ready.listens,
 	})
 	if err != nil {
 		return nil, err

@@ -37,6 +37,7 @@ type certificateSet struct {
 	bySite map[string]*certificate
 	byHost map[string][]*tls.Certificate
 	only   []*tls.Certificate // those of the only site, for clients that name no host
+	any    []*tls.Certificate // those of the site that answers for every host, for names that no other certificate has
 }
 
 // certificate is what one site shows, with what its files looked like.
@@ -69,7 +70,9 @@ func (c *certificates) config() *tls.Config {
 func (n *certificateSet) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 	pairs := n.only
 	if hello.ServerName != "" {
-		pairs = n.byHost[strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))]
+		if pairs = n.byHost[strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))]; pairs == nil {
+			pairs = n.any
+		}
 	}
 	for _, p := range pairs {
 		if len(pairs) == 1 || hello.SupportsCertificate(p) == nil {
@@ -120,6 +123,9 @@ func (n *certificateSet) add(s *site.Site, c *certificate) {
 				n.byHost[h.Name] = append(n.byHost[h.Name], p)
 			}
 		}
+	}
+	if len(s.Hosts) == 0 {
+		n.any = c.pairs
 	}
 	if n.only = c.pairs; len(n.bySite) > 1 {
 		n.only = nil

@@ -111,5 +111,6 @@ func (c *config) site(hostHeader string) (s *site.Site, host string) {
 // host, or none. Two customers' sites share no connection, whatever a certificate covers: 421 sends the client to another
 // one (RFC 9110 §15.5.20).
 func (c *config) isNamed(server string, st *site.Site) bool {
-	return server == "" || c.hosts[strings.ToLower(strings.TrimSuffix(server, "."))] == st
+	named := c.hosts[strings.ToLower(strings.TrimSuffix(server, "."))]
+	return server == "" || named == st || named == nil && st == c.any
 }

@@ -133,8 +133,8 @@ type Config struct {
 }
 
 // Standalone is the Config of a cache on its own: every host is served from one origin, an http or https URL without
-// a path. The error says what is wrong with the URL.
-func Standalone(origin string) (Config, error) {
+// a path, over TLS with the certificates, if there are any. The error says what is wrong with the URL.
+func Standalone(origin string, certificates ...site.TLS) (Config, error) {
 	u, err := url.Parse(origin)
 	if err != nil {
 		return Config{}, fmt.Errorf("origin %q: want http://HOST[:PORT] or https://HOST[:PORT]", origin)
@@ -142,5 +142,5 @@ func Standalone(origin string) (Config, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
 		return Config{}, fmt.Errorf("origin %q: want http://HOST[:PORT] or https://HOST[:PORT]", origin)
 	}
-	return Config{Any: &site.Site{Name: "any", Origins: []site.Origin{{URL: u, Weight: 1}}}}, nil
+	return Config{Any: &site.Site{Name: "any", Origins: []site.Origin{{URL: u, Weight: 1}}, TLS: certificates}}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,11 @@ func (s *Server) Apply(c Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	certs, err := s.certificates.prepare(c.Sites)
+	sites := c.Sites
+	if c.Any != nil {
+		sites = append(slices.Clone(sites), c.Any)
+	}
+	certs, err := s.certificates.prepare(sites)
 	if err != nil {
 		return err
 	}

@@ -131,6 +131,9 @@ func (b *bench) asked(ctx context.Context) (int64, error) {
 // come from the cache, and the origin was not asked.
 func (b *bench) warm(ctx context.Context, s *server, row string) error {
 	path := "/" + row
+	if overTLS(row) {
+		path = "/1k"
+	}
 	if row == "mixed" {
 		path = "/url/0"
 		if err := b.fill(s); err != nil {
@@ -232,7 +235,7 @@ func (b *bench) row(ctx context.Context, row string) error {
 	shots := map[string][]shot{}
 	for round := range b.o.rounds {
 		for _, s := range b.servers {
-			if row == "mixed" && s.name == "nethttp" {
+			if row == "mixed" && s.name == "nethttp" || overTLS(row) && !endsTLS(s.name) {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
@@ -242,7 +245,7 @@ func (b *bench) row(ctx context.Context, row string) error {
 				return err
 			}
 			before, start := s.usage(), time.Now()
-			r, err := load(s.at, b.o.conns, b.o.shot, b.requests(row, uint64(round)))
+			r, err := b.load(ctx, s, row, uint64(round))
 			if err != nil {
 				return errors.Join(fmt.Errorf("%s, row %s: %w", s.name, row, err), errors.New(s.said()))
 			}
@@ -252,6 +255,13 @@ func (b *bench) row(ctx context.Context, row string) error {
 		}
 	}
 	return b.print(row, shots)
+}
+
+func (b *bench) load(ctx context.Context, s *server, row string, seed uint64) (result, error) {
+	if overTLS(row) {
+		return b.loadTLS(ctx, s, row)
+	}
+	return load(s.at, b.o.conns, b.o.shot, b.requests(row, seed))
 }
 
 // print writes the medians, each with its ratio to ours.

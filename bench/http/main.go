@@ -34,8 +34,8 @@ type options struct {
 	conns   int
 }
 
-// allRows are the kinds of load.
-var allRows = []string{"1k", "32k", "1m", "mixed"}
+// allRows are the kinds of load: bodies of a size, a mixture, and 1 KiB over TLS by HTTP/1.1 and by HTTP/2.
+var allRows = []string{"1k", "32k", "1m", "mixed", "https1", "https2"}
 
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == roleFlag {
@@ -63,7 +63,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	defer os.RemoveAll(dir)
 	b := &bench{o: o, dir: dir, out: out}
 	defer b.stop()
-	if err := b.start(ctx); err != nil {
+	if err := errors.Join(b.certify(), b.start(ctx)); err != nil {
 		return err
 	}
 	for _, row := range o.rows {

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 )
 
-// This program started again as: -role origin ADDR, or -role nethttp ADDR.
+// This program started again as: -role origin ADDR, -role nethttp ADDR, or -role tls ADDR,h1|h2,N,DURATION.
 const roleFlag = "-role"
 
 // sizes are the bodies that are asked for, in bytes.
@@ -22,6 +22,13 @@ var sizes = map[string]int{"1k": 1 << 10, "32k": 32 << 10, "1m": 1 << 20}
 func role(args []string) int {
 	if len(args) != 2 {
 		return 2
+	}
+	if args[0] == "tls" {
+		if err := tlsRole(args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
 	}
 	l, err := new(net.ListenConfig).Listen(nil, "tcp", args[1]) //nolint:staticcheck // lives as long as the process
 	if err != nil {

@@ -17,8 +17,9 @@ var allServers = []string{"catchment", "nginx", "varnish", "haproxy", "trafficse
 
 // server is one of them at work.
 type server struct {
-	name string
-	at   netip.AddrPort
+	name   string
+	at     netip.AddrPort
+	secure netip.AddrPort // over TLS, of those that endsTLS
 	*process
 	filled bool // it has been asked for every URL of the mixed load
 }
@@ -30,6 +31,10 @@ func (b *bench) launch(ctx context.Context, name string) (*server, error) {
 	if s.at, err = freePort(ctx); err != nil {
 		return nil, err
 	}
+	if s.secure, err = freePort(ctx); err != nil {
+		return nil, err
+	}
+	cert, key := filepath.Join(b.dir, "cert.pem"), filepath.Join(b.dir, "key.pem")
 	dir := filepath.Join(b.dir, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -45,11 +50,14 @@ func (b *bench) launch(ctx context.Context, name string) (*server, error) {
 	if os.Getuid() == 0 {
 		user = "user root root;\n" // else its worker may not write into our folder
 	}
-	expand := strings.NewReplacer("USER", user, "ADDR", s.at.String(), "PORT", fmt.Sprint(s.at.Port()), "ORIGINPORT", fmt.Sprint(b.origin.at.Port()), "ORIGIN", b.origin.at.String(), "DIR", dir).Replace
+	expand := strings.NewReplacer("USER", user, "SECURE", s.secure.String(), "CERT", cert, "KEY", key, "ADDR", s.at.String(), "PORT", fmt.Sprint(s.at.Port()), "ORIGINPORT", fmt.Sprint(b.origin.at.Port()), "ORIGIN", b.origin.at.String(), "DIR", dir).Replace
 	var argv []string
 	switch name {
 	case "catchment":
-		argv = []string{b.o.binary, "popd", "--listen", s.at.String(), "--origin", "http://" + b.origin.at.String(), "--memory", "512MiB", "--state", dir}
+		argv = []string{
+			b.o.binary, "popd", "--listen", s.at.String(), "--origin", "http://" + b.origin.at.String(), "--memory", "512MiB", "--state", dir,
+			"--listen-https", s.secure.String(), "--certificate", cert, "--key", key,
+		}
 	case "nethttp":
 		argv = []string{b.self, roleFlag, "nethttp", s.at.String()}
 	case "nginx":
@@ -111,6 +119,9 @@ http {
 	upstream origin { server ORIGIN; keepalive 64; }
 	server {
 		listen ADDR;
+		listen SECURE ssl http2;
+		ssl_certificate CERT;
+		ssl_certificate_key KEY;
 		location / {
 			proxy_pass http://origin;
 			proxy_http_version 1.1;

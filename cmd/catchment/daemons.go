@@ -104,16 +104,16 @@ func siteDir(cmd *cobra.Command, dir string) string {
 
 func (a *app) popd() *cobra.Command {
 	var f daemonFlags
-	var hub, origin string
-	var listen []string
+	var hub, origin, certificate, keyFile string
+	var listen, secure []string
 	cmd := &cobra.Command{
 		Use: "popd", Short: "Run the cache alone: as part of a node, or as a reverse proxy from flags", Args: cobra.NoArgs,
 		Example: `  catchment popd --node ams1 -c /etc/catchment --keys /etc/catchment/keys
   catchment popd --listen 127.0.0.1:8080 --origin http://127.0.0.1:9000 --memory 1GiB`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if origin == "" {
-				if len(listen) > 0 {
-					return errors.New("--listen goes with --origin; a node's addresses are in its topology")
+				if len(listen)+len(secure)+len(certificate)+len(keyFile) > 0 {
+					return errors.New("--listen, --listen-https, --certificate and --key go with --origin; a node's addresses are in its topology, its certificates in its sites")
 				}
 				return a.part(cmd, &f, hub, func(o node.Options) (daemon.Daemon, error) { return node.NewService(o, health.Web) }, "popd")
 			}
@@ -123,13 +123,16 @@ func (a *app) popd() *cobra.Command {
 			}
 			return a.serve(cmd, &f, "popd", func(p *daemon.Process) (daemon.Daemon, error) {
 				return node.NewStandaloneWeb(node.StandaloneWeb{
-					Origin: origin, Listen: listen, Memory: memory, State: p.State.Dir, Admin: f.admin, Log: f.accessLog(), Logger: a.logger(&f), Ready: p.Ready,
+					Origin: origin, Listen: listen, Secure: secure, Certificate: certificate, Key: keyFile, Memory: memory, State: p.State.Dir, Admin: f.admin, Log: f.accessLog(), Logger: a.logger(&f), Ready: p.Ready,
 				})
 			})
 		},
 	}
 	cmd.Flags().StringVar(&f.node, "node", "", "the node's name (default: the host's name)")
 	cmd.Flags().StringArrayVar(&listen, "listen", nil, "address to listen on, as 127.0.0.1:8080; may be repeated")
+	cmd.Flags().StringArrayVar(&secure, "listen-https", nil, "address to listen on over TLS, as 127.0.0.1:8443; may be repeated")
+	cmd.Flags().StringVar(&certificate, "certificate", "", "PEM file of the certificate and its chain; a renewed one is taken up")
+	cmd.Flags().StringVar(&keyFile, "key", "", "PEM file of its key")
 	cmd.Flags().StringVar(&origin, "origin", "", "where all content comes from, as http://HOST[:PORT]")
 	hubFlag(cmd, &hub)
 	f.addNode(cmd)

@@ -180,8 +180,9 @@ func (c *cutter) leaf(first number, length int) (entry, bool) {
 	return leaf(c.value[c.at], first.widest(c.start[c.at], last, c.width)), true
 }
 
-// maxBucket is how many ranges are searched one by one rather than found by nodes.
-const maxBucket = 12
+// maxBucket is how many ranges are searched one by one rather than found by nodes: 6 is fastest on the whole Internet (of 0, 3,
+// 6 and 12).
+const maxBucket = 6
 
 // few returns the ranges that meet a block of IPv6, if they are few and begin and end with whole networks of 64 bits.
 func (c *cutter) few(first number, length int) (starts []uint64, lists []uint16, ok bool) {

@@ -264,6 +264,16 @@ func hello(t *testing.T, h *hub, r report) net.Conn {
 	return conn
 }
 
+// listens reports whether somebody listens on a unix socket; that its file is there says less.
+func listens(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 // answering serves probes of nyc1 as dnsd and popd would, on the network in memory.
 func answering(t *testing.T, w *world, o Options) {
 	t.Helper()
@@ -301,7 +311,7 @@ func TestLifelineWithdrawsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, h.Run)
-	await(t, "the link", func() bool { _, err := os.Stat(o.linkSocket()); return err == nil })
+	await(t, "the link", func() bool { return listens(o.linkSocket()) })
 	someoneElse(h.hub) // so that the last one may go
 	hello(t, h.hub, report{Service: health.DNS, Node: "nyc1", Ready: true})
 	web := hello(t, h.hub, report{Service: health.Web, Node: "nyc1", Ready: true})
@@ -366,7 +376,7 @@ func TestDaemonThatRestartsQuickly(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, h.Run)
-	await(t, "the link", func() bool { _, err := os.Stat(o.linkSocket()); return err == nil })
+	await(t, "the link", func() bool { return listens(o.linkSocket()) })
 	for range 30 {
 		hello(t, h.hub, report{Service: health.Web, Node: "nyc1", Ready: true}).Close()
 	}

@@ -25,8 +25,8 @@ type Options struct {
 	// that waited for a processor says as little as one of a prober that did. Nil means that nobody knows.
 	Threads func() Threads
 	// Pressure reads for how long anybody on this machine has waited for a processor, as ReadPressure does: where the
-	// service's threads are not known, a bad verdict from a machine that is short of processors says as little. Nil
-	// means that nobody knows.
+	// service's threads are not known, a bad verdict from a machine that is short of processors says as little, for a
+	// fifth of a second. Nil means that nobody knows.
 	Pressure func() (time.Duration, bool)
 	Net      underlay.Net     // nil means underlay.Host{}
 	Now      func() time.Time // nil means time.Now
@@ -37,7 +37,12 @@ type Options struct {
 type Prober struct {
 	o      Options
 	before *shortage // at the last verdict, if that was bad; for Run alone
+	since  time.Time // of the first bad verdict in a row; for Run alone
 }
+
+// pressureLimit is for how long a machine that is short of processors excuses a service whose own threads are not known:
+// longer than an ordinary process was seen to wait (170 ms), and short enough that one that hangs is not kept.
+const pressureLimit = 200 * time.Millisecond
 
 // shortage is what is known of waiting for processors at a time.
 type shortage struct {
@@ -131,9 +136,10 @@ func (p *Prober) excuse(v *health.Verdict) {
 	p.before = &is
 	switch {
 	case was == nil:
+		p.since = is.at
 	case was.threads != nil && is.threads != nil:
 		v.Late = max(v.Late, is.threads.starved(was.threads, is.at.Sub(was.at)))
-	case was.pressed && is.pressed:
+	case was.pressed && is.pressed && is.at.Sub(p.since) <= pressureLimit:
 		v.Late = max(v.Late, is.pressure-was.pressure)
 	}
 }

@@ -102,6 +102,39 @@ func TestAStarvedServiceDoesNotHang(t *testing.T) {
 	}
 }
 
+// Where only the machine's pressure is known, a service is excused for a moment: one that hangs is found, however busy the
+// machine.
+func TestPressureExcusesForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := false
+		target := Target{name: "hangs", ask: func(context.Context, underlay.Net, time.Duration) error {
+			if fails {
+				return errors.New("no")
+			}
+			return nil
+		}}
+		pressure := time.Duration(0)
+		o := Options{Target: target, Interval: 20 * ms, Pressure: func() (time.Duration, bool) {
+			pressure += time.Hour
+			return pressure, true
+		}}
+		tracker := health.NewTracker(health.TrackerOptions{Interval: 20 * ms, Fall: 3})
+		ctx, cancel := context.WithCancel(t.Context())
+		var since time.Time
+		New(o).Run(ctx, func(v health.Verdict) {
+			if !fails {
+				fails, since = true, time.Now()
+			}
+			if tracker.Observe(time.Now(), v); tracker.View().State == health.Down || time.Since(since) > time.Second {
+				cancel()
+			}
+		})
+		if took := time.Since(since); took < pressureLimit || took > pressureLimit+100*ms {
+			t.Errorf("found after %v, want a little more than %v", took, pressureLimit)
+		}
+	})
+}
+
 // starve probes a service that answers once and then waits so long for a processor in each interval, its threads known or
 // only the machine's pressure.
 func starve(t *testing.T, what string, wait time.Duration, want health.State, known bool) {

@@ -136,14 +136,17 @@ func (s *split) bgpdKilled(t *testing.T) {
 	}
 }
 
+// hangLimit is three probes and what a busy machine excuses (probe.Options.Pressure), with as much again for it.
+const hangLimit = time.Second
+
 // A popd that hangs closes nothing, so only probes can tell.
 func (s *split) popdFrozen(t *testing.T) {
 	before := pids(t, s.Lab)
 	fault := s.do(t, labs.Freeze, "ams1/popd")
 	for _, p := range s.topo.Anycast.Prefixes {
-		s.within(t, fault, 600*time.Millisecond, func(e event.Event) bool { return left("arc", p.String(), "ams", e) })
+		s.within(t, fault, hangLimit, func(e event.Event) bool { return left("arc", p.String(), "ams", e) })
 	}
-	s.within(t, fault, 600*time.Millisecond, func(e event.Event) bool {
+	s.within(t, fault, hangLimit, func(e event.Event) bool {
 		return e.Node == "ams1" && e.Kind == event.Health && e.Subject == "node/ams1/web" && e.State == "down"
 	})
 	s.awaitSteered(t, nycAddr, "nyc", time.Second)

@@ -441,6 +441,10 @@ func TestKilledProcess(t *testing.T) {
 		}
 		// Stopped, it still completes handshakes, and answers nothing.
 		_ = cmd.Process.Signal(syscall.SIGSTOP)
+		var stopped syscall.WaitStatus
+		if _, err := syscall.Wait4(cmd.Process.Pid, &stopped, syscall.WUNTRACED, nil); err != nil || !stopped.Stopped() {
+			t.Fatalf("waiting for it to stop: %v, %v", stopped, err)
+		}
 		frozen := connect(t, at(f, "berlin"), "tcp", "203.0.113.17:80")
 		_ = frozen.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		if _, err := frozen.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -132,6 +133,9 @@ func (o options) servers(w *world, dir string) (list []*server, err error) {
 			name, file, named := strings.Cut(binary, "=")
 			if !named {
 				name, file = "catchment", binary
+			}
+			if file, err = filepath.Abs(file); err != nil { // it is started in a folder of its own
+				return nil, err
 			}
 			s, err := ours(name, file, w, dir)
 			if err != nil {

@@ -51,8 +51,11 @@ func FuzzLines(f *testing.F) {
 		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
-		if want := strings.ToValidUTF8(target, "\ufffd"); len(got["target"].(string)) < len(want) {
-			t.Errorf("target %q, want %q", got["target"], want)
+		for field, sent := range map[string]string{"target": target, "user_agent": agent} {
+			want := string([]rune(sent)) // each byte that is no UTF-8 is U+FFFD
+			if have, there := got[field]; there && have != want || !there && (want != "" || field == "target") {
+				t.Errorf("%s %q, want %q", field, have, want)
+			}
 		}
 		text := appendCombined(nil, r)
 		quotes := 0
